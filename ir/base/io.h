@@ -1,0 +1,28 @@
+#ifndef MUSE_IR_BASE_IO_H
+#define MUSE_IR_BASE_IO_H
+
+#include "ir/base/diag.h"
+#include "ir/base/str.h"
+
+#include <stdint.h>
+
+// Reads a whole regular file of at most `max_bytes` into *out (replaced). Errors name the path and the reason.
+MuseStatus muse_read_file(const char *path, uint64_t max_bytes, MuseStr *out, MuseDiag *diag);
+
+// Writes beside the path, fsyncs, renames over it and fsyncs the directory: readers see the old file or the whole new one.
+MuseStatus muse_write_file_atomic(const char *path, const void *data, size_t bytes, MuseDiag *diag);
+
+// The same for content that is written piecemeal: write to `file`, then finish (commit) or abort (the old file stays).
+typedef struct MuseAtomicFile { FILE *file; char *path, *temporary; } MuseAtomicFile;
+MuseStatus muse_atomic_open(const char *path, MuseAtomicFile *out, MuseDiag *diag);
+MuseStatus muse_atomic_finish(MuseAtomicFile *f, MuseDiag *diag); // fsync + rename + fsync directory
+void muse_atomic_abort(MuseAtomicFile *f);
+
+MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag); // mkdir -p
+MuseStatus muse_sync_dir(const char *path, MuseDiag *diag);
+MuseStatus muse_remove_tree(const char *path, MuseDiag *diag); // a missing path is fine
+
+// $XDG_CACHE_HOME/muse or ~/.cache/muse, or $MUSE_CACHE_DIR as it stands; created 0700.
+MuseStatus muse_cache_dir(MuseStr *out, MuseDiag *diag);
+
+#endif

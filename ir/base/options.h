@@ -1,0 +1,36 @@
+#ifndef MUSE_IR_BASE_OPTIONS_H
+#define MUSE_IR_BASE_OPTIONS_H
+
+#include "ir/base/diag.h"
+
+#include <stdint.h>
+
+// Command-line options as a table, parsed with getopt_long; --help is made from the same table.
+typedef enum MuseOptionKind {
+  MUSE_OPT_FLAG,   // bool *
+  MUSE_OPT_TEXT,   // const char ** (the last one wins)
+  MUSE_OPT_INT,    // int64_t *
+  MUSE_OPT_REAL,   // double *
+  MUSE_OPT_BYTES,  // uint64_t *, "8GiB"
+  MUSE_OPT_LIST,   // MuseTextList *, may be repeated
+} MuseOptionKind;
+
+typedef struct MuseTextList { const char **data; int len, cap; } MuseTextList;
+
+typedef struct MuseOption {
+  const char *name;     // long name, without dashes
+  char letter;          // short name, or 0
+  MuseOptionKind kind;
+  const char *argument; // "PLAN" in the help text; NULL for a flag
+  const char *help;     // one sentence
+  void *target;
+} MuseOption;
+
+// Parses argv (argv[0] is skipped); operands (non-options) are appended to out_operands in order. "--help" and "-h" set
+// *out_help and stop. Unknown options name the nearest known one. Tables end with a row whose name is NULL.
+MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, MuseTextList *out_operands, bool *out_help,
+                              MuseDiag *diag);
+void muse_options_help(const MuseOption *table, const char *usage, const char *summary, FILE *out);
+void muse_text_list_free(MuseTextList *list);
+
+#endif
