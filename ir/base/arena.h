@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-// Bump allocator. Everything of a module lives in one arena and dies with it. Allocations are 16-byte aligned and zeroed;
-// running out of memory aborts with a sentence (sizes that come from files are checked before they get here).
+// Bump allocator. Everything of a module lives in one arena and dies with it. Allocations are 16-byte aligned and
+// zeroed; running out of memory aborts with a sentence (sizes that come from files are checked before they get here).
 typedef struct MuseArena MuseArena;
 
 MuseArena *muse_arena_create(void);

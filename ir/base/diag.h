@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
-// Place in a text file. line and col count from 1; line 0: no place is known.
+// Place in a text file. line and col count from 1, col in characters (a byte that is not UTF-8 counts as one);
+// line 0: no place is known, col 0: no column is known.
 typedef struct MuseLoc {
   const char *file; // owned by somebody who lives longer than the location; NULL: unknown
   int line, col;
@@ -17,7 +18,9 @@ typedef struct MuseLoc {
 
 typedef enum MuseSeverity { MUSE_NOTE, MUSE_WARNING, MUSE_ERROR } MuseSeverity;
 
-// Collects messages. A fallible function puts one sentence in and returns a status; only main() prints.
+// Collects messages (all are counted; the first 1000 of each severity are kept, each cut at 4000 bytes).
+// A fallible function puts one sentence in and returns a status; only main() prints.
+// Where a MuseDiag is asked for, NULL is allowed: the sentence is dropped and the status returned.
 typedef struct MuseDiag MuseDiag;
 
 MuseDiag *muse_diag_create(void);
@@ -41,7 +44,8 @@ const char *muse_diag_message(const MuseDiag *diag, size_t index); // the senten
 MuseLoc muse_diag_loc(const MuseDiag *diag, size_t index);
 MuseSeverity muse_diag_severity(const MuseDiag *diag, size_t index);
 
-// Prints all messages: "file:3:7: error: unknown key 'd_modle'; did you mean 'd_model'?", then the source line and a caret.
+// Prints all messages: "file:3:7: error: unknown key 'd_modle'; did you mean 'd_model'?", then the source line and a
+// caret; a key of the location that the sentence does not name is added: "(from key 'd_model')".
 // Control characters of file contents are shown escaped; colour only on a TTY without NO_COLOR.
 void muse_diag_print(const MuseDiag *diag, FILE *out);
 

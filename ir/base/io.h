@@ -9,7 +9,9 @@
 // Reads a whole regular file of at most `max_bytes` into *out (replaced). Errors name the path and the reason.
 MuseStatus muse_read_file(const char *path, uint64_t max_bytes, MuseStr *out, MuseDiag *diag);
 
-// Writes beside the path, fsyncs, renames over it and fsyncs the directory: readers see the old file or the whole new one.
+// Writes beside the path, fsyncs, renames over it and fsyncs the directory: readers see the old file or the whole new
+// one. A path that is no regular file (/dev/stdout, a pipe) is written directly; a symbolic link stays, its target is
+// replaced.
 MuseStatus muse_write_file_atomic(const char *path, const void *data, size_t bytes, MuseDiag *diag);
 
 // The same for content that is written piecemeal: write to `file`, then finish (commit) or abort (the old file stays).
@@ -22,7 +24,8 @@ MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag); // m
 MuseStatus muse_sync_dir(const char *path, MuseDiag *diag);
 MuseStatus muse_remove_tree(const char *path, MuseDiag *diag); // a missing path is fine
 
-// $XDG_CACHE_HOME/muse or ~/.cache/muse, or $MUSE_CACHE_DIR as it stands; created 0700.
+// $XDG_CACHE_HOME/muse or ~/.cache/muse, or $MUSE_CACHE_DIR as it stands; created 0700. Refused when
+// another user could write there: what is in the cache is executed.
 MuseStatus muse_cache_dir(MuseStr *out, MuseDiag *diag);
 
 #endif

@@ -26,10 +26,12 @@ typedef struct MuseOption {
   void *target;
 } MuseOption;
 
-// Parses argv (argv[0] is skipped); operands (non-options) are appended to out_operands in order. "--help" and "-h" set
-// *out_help and stop. Unknown options name the nearest known one. Tables end with a row whose name is NULL.
-MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, MuseTextList *out_operands, bool *out_help,
-                              MuseDiag *diag);
+// Parses argv (argv[0] is skipped; the array is reordered); operands (non-options) are appended to out_operands in
+// order. "--help" and "-h" set *out_help and stop. Unknown options name the nearest known one. Tables end with a row
+// whose name is NULL.
+MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, MuseTextList *out_operands,
+                              bool *out_help, MuseDiag *diag);
+// Prints "usage: <usage>", the summary, and one entry an option, wrapped at 80 columns.
 void muse_options_help(const MuseOption *table, const char *usage, const char *summary, FILE *out);
 void muse_text_list_free(MuseTextList *list);
 

@@ -22,7 +22,8 @@ bool muse_str_eq(const char *a, const char *b);
 bool muse_str_starts_with(const char *text, const char *prefix);
 bool muse_str_ends_with(const char *text, const char *suffix);
 
-// Damerau-Levenshtein distance, and the candidate nearest to `word` (NULL when none is near enough to suggest).
+// Damerau-Levenshtein distance in bytes (the optimal-string-alignment form: no part is edited twice), and
+// the candidate nearest to `word` (NULL when none is near enough to suggest).
 int muse_str_distance(const char *a, const char *b);
 const char *muse_str_nearest(const char *word, const char *const *candidates, size_t n_candidates);
 
@@ -30,7 +31,8 @@ const char *muse_str_nearest(const char *word, const char *const *candidates, si
 void muse_str_append_double(MuseStr *s, double value);
 // "2.3 GB", "512 B": decimal units as disks and papers count them.
 void muse_str_append_bytes(MuseStr *s, uint64_t bytes);
-// Parses "8GiB", "8G", "512MB", "1024" to bytes. False on anything else or overflow.
+// Parses "8GiB", "8G", "512MB", "1024" to bytes: K, M, G, T and KiB, MiB, ... are powers of 1024, kB (or KB), MB, ...
+// of 1000. False on anything else or overflow.
 bool muse_parse_bytes(const char *text, uint64_t *out_bytes);
 // Whole-string number parsing: false on empty text, trailing characters or overflow.
 bool muse_parse_i64(const char *text, int64_t *out_value);
