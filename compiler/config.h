@@ -105,8 +105,9 @@ MuseStatus muse_config_parse_text(const char *name, const char *text, size_t len
 void muse_config_print(const MuseConfig *config, MuseStr *out_text);
 bool muse_config_equal(const MuseConfig *a, const MuseConfig *b); // values only, not locations
 
-// Where `key` was set: file:line:col of its value with .key filled in, "--set:1:N" for an override (N: its number, from 1),
-// or line 0 where the default holds. Asserts that the key exists.
+// Where `key` was set: file:line:col of its value with .key filled in, or line 0 where the default holds. The file of an
+// override is "--set", its line the number of the override (from 1), its column that of the value in "key=value".
+// Asserts that the key exists.
 MuseLoc muse_config_loc(const MuseConfig *config, const char *key);
 
 // Parameters by the rule of thumb of the published configs, 12·D²·L + V·D: the attention and feed-forward matrices with
@@ -121,11 +122,12 @@ typedef struct MuseConfigKey {
   MuseKeyType type;
   size_t offset;             // of the field in MuseConfig
   const char *section;       // heading in the documentation
-  const char *default_text;  // as written in YAML; NULL: the key is required
-  const char *default_words; // how the default is derived where "auto" stands for it; otherwise NULL
+  const char *default_text;  // as written in YAML; NULL: the key is required. "auto" is derived from other keys
+  const char *unset_words;   // what "null" or "auto" or 0 comes to, for the documentation; NULL: nothing to explain
   double min, max;           // inclusive, for INT and REAL
   const char *const *choices; // NULL-terminated, for ENUM; the index is the enum value
-  bool nullable;             // "null" means "not set"
+  bool nullable;             // "null" is a value: -1 in an INT, NULL in a TEXT
+  bool automatic;            // "auto" is a value, resolved by the loader
   const char *doc;           // one sentence
 } MuseConfigKey;
 
