@@ -3,6 +3,7 @@
 
 #include "ir/base/arena.h"
 #include "ir/base/diag.h"
+#include "ir/base/str.h"
 #include "ir/type.h"
 
 // Classes of ops (see ops/ops.def).
@@ -59,6 +60,16 @@ typedef struct MuseOpInfo {
 } MuseOpInfo;
 
 const MuseOpInfo *muse_op_info(MuseOpKind kind);
+
+// One entry of an op's attribute schema, parsed once from ops.def.
+typedef struct MuseAttrSchema {
+  MuseAttrKind kind;
+  bool required, has_default; // neither: optional
+  MuseAttr value;             // the default; its name is the attribute's name in any case
+} MuseAttrSchema;
+const MuseAttrSchema *muse_op_schema(MuseOpKind kind, int *out_n);
+const char *muse_attr_kind_name(MuseAttrKind kind); // "int" "real" ...
+
 bool muse_op_kind_from_name(const char *name, size_t length, MuseOpKind *out);
 
 typedef struct MuseOp MuseOp;
@@ -69,7 +80,7 @@ typedef struct MuseValue {
   MuseOp *def;        // NULL: argument of `region`
   MuseRegion *region; // the region whose argument or op result this is
   int index;          // of the argument or result
-  int id;             // number in print order; assigned by muse_func_number
+  int id;             // number in print order; assigned by muse_func_number; -1 until then
 } MuseValue;
 
 // Which part of a training step an op belongs to; set by builder and autodiff, used by remat and the reports.
@@ -103,6 +114,7 @@ struct MuseRegion {
 typedef struct MuseBuffer {
   const char *name;
   MuseType type;
+  int index;          // in the module's list
   const char *role;   // "param" "moment" "packed" "const" "grad" "input" "hyper" "output" "state"
   MuseAttrList attrs; // init, std, layer, decay, ...
 } MuseBuffer;
@@ -111,7 +123,8 @@ typedef struct MuseFunc {
   const char *name; // "grad", printed @grad
   MuseRegion body;  // argument attributes: buffer="name"; the last op is `return`
   MuseAttrList attrs;
-  MuseAttrList *result_attrs; // one list an operand of `return`: buffer="name" (written there), or name="..."
+  MuseAttrList *result_attrs; // one list an operand of `return`: buffer="name" (written there), or name="...";
+                              // n_results follows the `return` op when that is inserted or gets new operands
   int n_results;
   struct MuseModule *module;
   struct MuseFunc *next;
@@ -123,6 +136,7 @@ typedef struct MuseModule {
   MuseAttrList attrs;  // level="tensor"|"kernel", options, sizes
   MuseBuffer **buffers;
   int n_buffers, cap_buffers;
+  MuseMap *buffer_by_name;
   MuseFunc *first_func, *last_func;
 } MuseModule;
 
@@ -151,6 +165,7 @@ int64_t muse_op_int(const MuseOp *op, const char *name);
 double muse_op_real(const MuseOp *op, const char *name);
 bool muse_op_bool(const MuseOp *op, const char *name);
 const char *muse_op_text(const MuseOp *op, const char *name);
+MuseDtype muse_op_dtype(const MuseOp *op, const char *name);
 
 // --- modules, functions, buffers ---
 MuseModule *muse_module_create(const char *source);
@@ -158,8 +173,9 @@ void muse_module_destroy(MuseModule *module);
 MuseFunc *muse_func_create(MuseModule *module, const char *name); // appended
 MuseFunc *muse_module_func(const MuseModule *module, const char *name); // NULL when absent
 void muse_module_remove_func(MuseModule *module, MuseFunc *func);
+// The name must be new.
 MuseBuffer *muse_module_add_buffer(MuseModule *module, const char *name, MuseType type, const char *role);
-MuseBuffer *muse_module_buffer(const MuseModule *module, const char *name); // NULL when absent; hashed or linear, must be fast for 5,000
+MuseBuffer *muse_module_buffer(const MuseModule *module, const char *name); // NULL when absent; hashed
 MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType type);
 MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer); // existing argument, or a new one bound to it
 const char *muse_func_arg_buffer(const MuseFunc *func, int index);    // NULL when unbound
@@ -178,7 +194,7 @@ void muse_op_add_result(MuseModule *module, MuseOp *op, MuseType type);
 void muse_op_set_operands(MuseModule *module, MuseOp *op, int n, MuseValue *const *operands);
 // Replaces every use of `from` in the region (and nested regions) by `to`.
 void muse_replace_uses(MuseRegion *region, MuseValue *from, MuseValue *to);
-// Many replacements in one walk: map[v->id] after muse_func_number; NULL keeps.
+// Many replacements in one walk: map[v->id] after muse_func_number; NULL keeps. All at once: map is not applied to what it gives.
 void muse_replace_uses_by_id(MuseRegion *region, MuseValue *const *map, int n_ids);
 
 // Numbers all values of the function (arguments first, nested regions in place) and returns the count.

@@ -40,6 +40,8 @@ MuseType muse_type3(MuseDtype dtype, int64_t d0, int64_t d1, int64_t d2);
 MuseType muse_type4(MuseDtype dtype, int64_t d0, int64_t d1, int64_t d2, int64_t d3);
 MuseType muse_type_with_dtype(MuseType type, MuseDtype dtype);
 
+// Known dtype, rank, every dimension >= 1, trits of rank 2, sizes far from overflow. The other functions take it for granted.
+bool muse_type_valid(MuseType type);
 bool muse_type_eq(MuseType a, MuseType b);
 bool muse_type_same_shape(MuseType a, MuseType b);
 int64_t muse_type_elements(MuseType type);
