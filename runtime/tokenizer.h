@@ -29,5 +29,7 @@ void muse_tokenizer_decode(const MuseTokenizer *tokenizer, const int32_t *ids, s
 // Appends bytes as text that is safe on a terminal: valid UTF-8 stays, other bytes become U+FFFD, control characters
 // except newline and tab become \xNN.
 void muse_text_append_printable(MuseStr *out, const char *bytes, size_t length);
+// Length of the valid UTF-8 sequence that starts at `bytes` with `left` bytes to go, or 0.
+int muse_utf8_length(const unsigned char *bytes, size_t left);
 
 #endif
