@@ -11,7 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEPT_PER_SEVERITY = 1000, MESSAGE_BYTES = 4000, SHOWN_BEFORE_CARET = 70, SHOWN_CHARACTERS = 110 };
+enum { KEPT_PER_SEVERITY = 1000, MESSAGE_BYTES = 4000 };
+// A place further right than the last excerpt column gets no excerpt: a thousand messages in one endless line would
+// otherwise scan it a thousand times.
+enum { SHOWN_BEFORE_CARET = 70, SHOWN_CHARACTERS = 110, LAST_EXCERPT_COLUMN = 100000 };
 
 typedef struct Message {
   MuseSeverity severity;
@@ -207,12 +210,23 @@ static bool find_line(Source *source, int line, const char **out_text, size_t *o
   return true;
 }
 
+// A column past the end (a missing character, an end of file) is moved to right behind the text.
+static size_t column_in_line(const char *line, size_t length, size_t col) {
+  size_t character = 1;
+  for (size_t i = 0; i < length && character < col && character <= LAST_EXCERPT_COLUMN; character++) {
+    int32_t code;
+    i += decode_utf8(line + i, length - i, &code);
+  }
+  return character;
+}
+
 // The source line and, below it, a caret at `col`. A long line is shown in part, around the caret.
 static void append_excerpt(MuseStr *s, Source *source, MuseLoc loc) {
   const char *line;
   size_t length;
   if (!find_line(source, loc.line, &line, &length)) return;
-  size_t col = loc.col > 0 ? (size_t)loc.col : 0;
+  size_t col = loc.col > 0 ? column_in_line(line, length, (size_t)loc.col) : 0;
+  if (col > LAST_EXCERPT_COLUMN) return;
   size_t first = col > SHOWN_BEFORE_CARET ? col - SHOWN_BEFORE_CARET : 1; // first character shown, from 1
   size_t width = 2, caret = 0, character = 1, i = 0;
   muse_str_append(s, "  ");
@@ -225,7 +239,6 @@ static void append_excerpt(MuseStr *s, Source *source, MuseLoc loc) {
     i += n;
   }
   if (i < length) muse_str_append(s, "...");
-  // A column past the end (a missing character, an end of file) has its caret right behind the text.
   if (col && !caret) caret = width;
   muse_str_append(s, "\n");
   if (col) muse_str_appendf(s, "%*s^\n", (int)caret, "");
