@@ -1,0 +1,156 @@
+// metrics.jsonl, and JSON text for results.
+#include "runtime/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct MuseMetrics {
+  char *path;
+  int fd;       // append mode: each line is one write
+  MuseStr line;
+};
+
+void muse_json_append_text(MuseStr *out, const char *text, size_t length) {
+  muse_str_append(out, "\"");
+  for (size_t i = 0; i < length; i++) {
+    unsigned char c = (unsigned char)text[i];
+    if (c == '"' || c == '\\') muse_str_appendf(out, "\\%c", c);
+    else if (c == '\n') muse_str_append(out, "\\n");
+    else if (c < 0x20 || c == 0x7f) muse_str_appendf(out, "\\u%04x", c);
+    else muse_str_append_n(out, text + i, 1);
+  }
+  muse_str_append(out, "\"");
+}
+
+void muse_json_append_real(MuseStr *out, double value) {
+  if (isfinite(value)) muse_str_append_double(out, value);
+  else muse_str_append(out, isnan(value) ? "\"nan\"" : value > 0 ? "\"inf\"" : "\"-inf\"");
+}
+
+// The step of one of our lines, which all start with it and end with "}"; -1 for anything else.
+static int64_t step_of_line(const char *line, ssize_t length) {
+  static const char prefix[] = "{\"step\":";
+  char *end;
+  if (length < (ssize_t)sizeof prefix || strncmp(line, prefix, sizeof prefix - 1) != 0) return -1;
+  if (line[length - 1] != '\n' || line[length - 2] != '}') return -1;
+  errno = 0;
+  long long step = strtoll(line + sizeof prefix - 1, &end, 10);
+  return errno == 0 && (*end == ',' || *end == '}') ? step : -1;
+}
+
+// Number of leading bytes that belong to steps up to resumed_step.
+static off_t history_length(FILE *f, int64_t resumed_step) {
+  char *line = NULL;
+  size_t capacity = 0;
+  off_t kept = 0;
+  for (ssize_t n; (n = getline(&line, &capacity, f)) > 0; kept += n) {
+    int64_t step = step_of_line(line, n);
+    if (step < 0 || step > resumed_step) break;
+  }
+  free(line);
+  return kept;
+}
+
+MuseStatus muse_metrics_open(const char *path, int64_t resumed_step, MuseMetrics **out_metrics, MuseDiag *diag) {
+  *out_metrics = NULL;
+  int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (fd < 0) return muse_error(diag, MUSE_ERR_FAILED, "cannot open '%s': %s", path, strerror(errno));
+  off_t kept = 0;
+  int copy = resumed_step >= 0 ? dup(fd) : -1;
+  FILE *f = copy >= 0 ? fdopen(copy, "r") : NULL;
+  if (f) {
+    kept = history_length(f, resumed_step);
+    fclose(f);
+  }
+  struct stat st;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, kept) != 0) {
+    int error = errno;
+    close(fd);
+    return muse_error(diag, MUSE_ERR_FAILED, "cannot shorten '%s' to the resumed step: %s", path, strerror(error));
+  }
+  MuseMetrics *m = calloc(1, sizeof *m);
+  if (!m) muse_out_of_memory(sizeof *m);
+  m->path = strdup(path);
+  m->fd = fd;
+  *out_metrics = m;
+  return MUSE_OK;
+}
+
+MuseStatus muse_metrics_close(MuseMetrics *metrics, MuseDiag *diag) {
+  if (!metrics) return MUSE_OK;
+  MuseStatus status = MUSE_OK;
+  if (close(metrics->fd) != 0) status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", metrics->path, strerror(errno));
+  muse_str_free(&metrics->line);
+  free(metrics->path);
+  free(metrics);
+  return status;
+}
+
+void muse_metrics_begin(MuseMetrics *metrics, int64_t step, const char *kind) {
+  muse_str_clear(&metrics->line);
+  muse_str_appendf(&metrics->line, "{\"step\":%lld", (long long)step);
+  muse_metrics_text(metrics, "kind", kind);
+}
+
+static void add_key(MuseMetrics *metrics, const char *key) {
+  MUSE_ASSERT(metrics->line.len > 0); // between begin and end
+  muse_str_append(&metrics->line, ",");
+  muse_json_append_text(&metrics->line, key, strlen(key));
+  muse_str_append(&metrics->line, ":");
+}
+
+void muse_metrics_real(MuseMetrics *metrics, const char *key, double value) {
+  add_key(metrics, key);
+  muse_json_append_real(&metrics->line, value);
+}
+
+void muse_metrics_int(MuseMetrics *metrics, const char *key, int64_t value) {
+  add_key(metrics, key);
+  muse_str_appendf(&metrics->line, "%lld", (long long)value);
+}
+
+void muse_metrics_bool(MuseMetrics *metrics, const char *key, bool value) {
+  add_key(metrics, key);
+  muse_str_append(&metrics->line, value ? "true" : "false");
+}
+
+void muse_metrics_text(MuseMetrics *metrics, const char *key, const char *value) {
+  add_key(metrics, key);
+  muse_json_append_text(&metrics->line, value, strlen(value));
+}
+
+void muse_metrics_reals(MuseMetrics *metrics, const char *key, const double *values, int64_t count) {
+  add_key(metrics, key);
+  muse_str_append(&metrics->line, "[");
+  for (int64_t i = 0; i < count; i++) {
+    if (i) muse_str_append(&metrics->line, ",");
+    muse_json_append_real(&metrics->line, values[i]);
+  }
+  muse_str_append(&metrics->line, "]");
+}
+
+MuseStatus muse_metrics_end(MuseMetrics *metrics, const char **out_line, MuseDiag *diag) {
+  MUSE_ASSERT(metrics->line.len > 0);
+  muse_str_append(&metrics->line, "}\n");
+  size_t done = 0;
+  while (done < metrics->line.len) {
+    ssize_t n = write(metrics->fd, metrics->line.data + done, metrics->line.len - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", metrics->path, strerror(errno));
+    done += (size_t)n;
+  }
+  metrics->line.data[--metrics->line.len] = 0; // the newline
+  if (out_line) *out_line = metrics->line.data;
+  return MUSE_OK;
+}
+
+void muse_smoothed_add(MuseSmoothed *s, double x, double decay) {
+  if (!isfinite(x)) return;
+  s->weight = decay * s->weight + 1;
+  s->value += (x - s->value) / s->weight;
+}
