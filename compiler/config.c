@@ -1,5 +1,5 @@
-// Loads a configuration: YAML nodes become checked values of the key table, defaults and derived values are filled in, keys
-// are checked against each other. Every problem of a file is reported before the loader gives up.
+// Loads a configuration: YAML nodes become checked values of the key table, defaults and derived values are filled in,
+// keys are checked against each other. Every problem of a file is reported before the loader gives up.
 #include "compiler/config_internal.h"
 
 #include "ir/base/io.h"
@@ -29,7 +29,8 @@ typedef enum NumberForm {
   NUMBER_WHOLE,      // digits
   NUMBER_REAL,       // with a point or an exponent
   NUMBER_HEX,        // 0x10
-  NUMBER_LEADING_0,  // 010, 0o10, 0b11
+  NUMBER_PREFIXED,   // 0o10, 0b11
+  NUMBER_LEADING_0,  // 010
   NUMBER_UNDERSCORE, // 1_000
   NUMBER_NONFINITE,  // .inf, .nan
 } NumberForm;
@@ -41,10 +42,11 @@ static NumberForm number_form(const char *text) {
   for (size_t i = 0; i < sizeof nonfinite / sizeof *nonfinite; i++)
     if (!strcasecmp(p, nonfinite[i])) return NUMBER_NONFINITE;
   if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X') && isxdigit((unsigned char)p[2])) return NUMBER_HEX;
-  if (p[0] == '0' && strchr("oObB", p[1] ? p[1] : ' ') && isdigit((unsigned char)p[2])) return NUMBER_LEADING_0;
+  if (p[0] == '0' && strchr("oObB", p[1] ? p[1] : ' ') && isdigit((unsigned char)p[2])) return NUMBER_PREFIXED;
   bool underscore = false, leading_0 = p[0] == '0' && isdigit((unsigned char)p[1]), real = false;
   int digits = 0;
-  for (; isdigit((unsigned char)*p) || (*p == '_' && digits > 0); p++) *p == '_' ? (void)(underscore = true) : (void)digits++;
+  for (; isdigit((unsigned char)*p) || (*p == '_' && digits > 0); p++)
+    *p == '_' ? (void)(underscore = true) : (void)digits++;
   if (*p == '.') {
     real = true;
     for (p++; isdigit((unsigned char)*p); p++) digits++;
@@ -61,10 +63,13 @@ static NumberForm number_form(const char *text) {
   return underscore ? NUMBER_UNDERSCORE : leading_0 ? NUMBER_LEADING_0 : real ? NUMBER_REAL : NUMBER_WHOLE;
 }
 
-// "1 to 65536" with whole ends in full and others short.
+// "from 1 to 65536", with whole ends in full and others short, and the words that may stand for a number.
 static const char *range_text(MuseArena *arena, const MuseConfigKey *key) {
-  if (key->type == MUSE_KEY_INT) return muse_arena_printf(arena, "from %.0f to %.0f", key->min, key->max);
-  return muse_arena_printf(arena, "from %.7g to %.7g", key->min, key->max);
+  return muse_arena_printf(arena, key->type == MUSE_KEY_INT ? "from %.0f to %.0f%s" : "from %.7g to %.7g%s", key->min,
+                           key->max,
+                           key->automatic  ? ", or auto"
+                           : key->nullable ? ", or null"
+                                           : "");
 }
 
 // The value as it stands in the file, for sentences: 'big', "8" (quoted), a list, nothing.
@@ -77,8 +82,7 @@ static const char *shown(MuseConfigReader *r, const MuseYamlNode *v) {
 }
 
 static const char *wanted_number(const MuseConfigKey *key) {
-  if (key->type == MUSE_KEY_REAL) return "a number";
-  return key->automatic ? "a whole number or auto" : key->nullable ? "a whole number or null" : "a whole number";
+  return key->type == MUSE_KEY_REAL ? "a number" : "a whole number";
 }
 
 // Reads a plain scalar as a number, in full for integers that a double cannot hold. *out_whole is set for whole numbers
@@ -103,14 +107,17 @@ static bool read_number(MuseConfigReader *r, const MuseConfigKey *key, const Mus
     return muse_config_refuse(r, v->loc, "'%s' is hexadecimal; write the number in decimal: %s%llu", v->text,
                               *v->text == '-' ? "-" : "", value);
   }
+  case NUMBER_PREFIXED:
+    return muse_config_refuse(r, v->loc, "%s is not decimal; write the number in decimal", shown(r, v));
   case NUMBER_LEADING_0:
-    return muse_config_refuse(r, v->loc,
-                              "%s starts with 0, which YAML 1.1 reads as octal and YAML 1.2 as decimal; write '%s' in decimal "
-                              "without the zero",
-                              shown(r, v), key->name);
+    return muse_config_refuse(
+        r, v->loc,
+        "%s starts with 0, which YAML 1.1 reads as octal and YAML 1.2 as decimal; write '%s' in decimal "
+        "without the zero",
+        shown(r, v), key->name);
   case NUMBER_UNDERSCORE:
-    return muse_config_refuse(r, v->loc, "%s has underscores, which not every YAML reader takes for a number; remove them",
-                              shown(r, v));
+    return muse_config_refuse(
+        r, v->loc, "%s has underscores, which not every YAML reader takes for a number; remove them", shown(r, v));
   case NUMBER_NONFINITE:
     return muse_config_refuse(r, v->loc, "'%s' needs a finite number, not %s", key->name, shown(r, v));
   case NUMBER_WHOLE:
@@ -161,10 +168,11 @@ static bool set_enum(MuseConfigReader *r, const MuseConfigKey *key, const MuseYa
     }
     muse_str_appendf(&list, "%s%s", n == 0 ? "" : key->choices[n + 1] ? ", " : " or ", key->choices[n]);
   }
-  const char *nearest = v->kind == MUSE_YAML_SCALAR && v->length < 64 ? muse_str_nearest(v->text, key->choices, n) : NULL;
+  const char *nearest =
+      v->kind == MUSE_YAML_SCALAR && v->length < 64 ? muse_str_nearest(v->text, key->choices, n) : NULL;
   if (nearest)
-    muse_config_refuse(r, v->loc, "'%s' must be %s, not %s; did you mean '%s'?", key->name, muse_str_text(&list), shown(r, v),
-                       nearest);
+    muse_config_refuse(r, v->loc, "'%s' must be %s, not %s; did you mean '%s'?", key->name, muse_str_text(&list),
+                       shown(r, v), nearest);
   else muse_config_refuse(r, v->loc, "'%s' must be %s, not %s", key->name, muse_str_text(&list), shown(r, v));
   muse_str_free(&list);
   return false;
@@ -174,18 +182,19 @@ static bool set_bytes(MuseConfigReader *r, const MuseConfigKey *key, const MuseY
   uint64_t bytes;
   bool plain = v->kind == MUSE_YAML_SCALAR && strlen(v->text) == v->length;
   if (!plain || !muse_parse_bytes(v->text, &bytes))
-    return muse_config_refuse(r, v->loc, "'%s' needs a size such as 8GiB or 512MiB, or a number of bytes, not %s", key->name,
-                              shown(r, v));
+    return muse_config_refuse(r, v->loc, "'%s' needs a size such as 8GiB or 512MiB, or a number of bytes, not %s",
+                              key->name, shown(r, v));
   if (bytes > INT64_MAX)
-    return muse_config_refuse(r, v->loc, "'%s' is %s, beyond any memory; write a size such as 8GiB", key->name, shown(r, v));
+    return muse_config_refuse(r, v->loc, "'%s' is %s, beyond any memory; write a size such as 8GiB", key->name,
+                              shown(r, v));
   *(uint64_t *)field = bytes;
   return true;
 }
 
 static bool set_text(MuseConfigReader *r, const MuseConfigKey *key, const MuseYamlNode *v, void *field) {
   if (v->kind != MUSE_YAML_SCALAR)
-    return muse_config_refuse(r, v->loc, "'%s' needs text, not %s; put text with special characters in quotes", key->name,
-                              shown(r, v));
+    return muse_config_refuse(r, v->loc, "'%s' needs text, not %s; put text with special characters in quotes",
+                              key->name, shown(r, v));
   if (strlen(v->text) != v->length)
     return muse_config_refuse(r, v->loc, "'%s' contains a NUL character, which text here cannot hold", key->name);
   *(const char **)field = v->text;
@@ -201,8 +210,8 @@ bool muse_config_set_value(MuseConfigReader *r, const MuseConfigKey *key, const 
       return true;
     }
     if (key->default_text)
-      return muse_config_refuse(r, v->loc, "'%s' has no value; give it one, or remove the line for the default, %s", key->name,
-                                key->default_text);
+      return muse_config_refuse(r, v->loc, "'%s' has no value; give it one, or remove the line for the default, %s",
+                                key->name, key->default_text);
     return muse_config_refuse(r, v->loc, "'%s' has no value; give it one, %s", key->name, range_text(r->arena, key));
   }
   double value;
@@ -291,12 +300,12 @@ static void set_from_mapping(MuseConfigReader *r, const MuseYamlNode *root) {
     r->set_at[row].key = keys[row].name;
     if (!muse_config_set_value(r, &keys[row], v)) r->failed[row] = true;
   }
-  if (ignored.len)
-    muse_note_at(r->diag, ignored_at, "accepted, but without effect here: %s", muse_str_text(&ignored));
+  if (ignored.len) muse_note_at(r->diag, ignored_at, "accepted, but without effect here: %s", muse_str_text(&ignored));
   muse_str_free(&ignored);
 }
 
-// One "key=value" of the command line. The value is YAML of its own, so that quotes and words mean what they do in a file.
+// One "key=value" of the command line. The value is YAML of its own, so that quotes and words mean what they do in a
+// file.
 static void set_override(MuseConfigReader *r, const char *text, int number) {
   size_t n;
   const MuseConfigKey *keys = muse_config_keys(&n);
@@ -391,8 +400,8 @@ MuseStatus muse_config_parse_text(const char *name, const char *text, size_t len
   muse_diag_set_source(diag, name, text, length);
   if (length > MUSE_YAML_MAX_BYTES)
     return muse_error_at(diag, MUSE_ERR_INPUT, (MuseLoc){.file = name, .line = 1, .col = 1},
-                         "the config has %zu bytes, more than the %d that are read; a config is a few dozen lines", length,
-                         MUSE_YAML_MAX_BYTES);
+                         "the config has %zu bytes, more than the %d that are read; a config is a few dozen lines",
+                         length, MUSE_YAML_MAX_BYTES);
   MuseYamlNode *root;
   MuseStatus syntax = muse_yaml_parse(name, text, length, arena, &root, diag);
   // After a syntax error the keys before it are still worth checking, what is missing is not.

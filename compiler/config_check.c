@@ -14,7 +14,8 @@ static int row_of(const char *key) {
 static bool good(const MuseConfigReader *r, const char *key) { return !r->failed[row_of(key)]; }
 static bool given(const MuseConfigReader *r, const char *key) { return r->set_at[row_of(key)].line > 0; }
 
-// Where to point: the first of the two keys that was written; the last resort is the place of the second, wherever it is.
+// Where to point: the first of the two keys that was written; the last resort is the place of the second, wherever it
+// is.
 static MuseLoc place(const MuseConfigReader *r, const char *key, const char *other) {
   return given(r, key) ? r->set_at[row_of(key)] : r->set_at[row_of(other)];
 }
@@ -36,8 +37,9 @@ void muse_config_derive(MuseConfigReader *r) {
   if (c->warmup_steps < 0 && good(r, "warmup_steps"))
     c->warmup_steps = c->max_steps / 20 < 2000 ? c->max_steps / 20 : 2000;
   if (c->gradient_precision == MUSE_GRADIENT_AUTO)
-    c->gradient_precision = !c->use_mixed_precision ? MUSE_GRADIENT_F32 : c->use_bitnet ? MUSE_GRADIENT_INT8
-                                                                                        : MUSE_GRADIENT_BF16;
+    c->gradient_precision = !c->use_mixed_precision ? MUSE_GRADIENT_F32
+                            : c->use_bitnet         ? MUSE_GRADIENT_INT8
+                                                    : MUSE_GRADIENT_BF16;
 }
 
 // The number of heads nearest to `heads` that divides D into heads of an even size; 0 if D is odd.
@@ -57,7 +59,8 @@ static void check_heads(MuseConfigReader *r) {
     muse_config_refuse(r, r->set_at[row_of("d_model")],
                        "d_model %" PRId64 " is odd, but rotary positions need heads of an even size; make it even", D);
   else if (D % H)
-    muse_config_refuse(r, loc, "d_model %" PRId64 " is not divisible by num_heads %" PRId64 "; num_heads: %" PRId64 " would do",
+    muse_config_refuse(r, loc,
+                       "d_model %" PRId64 " is not divisible by num_heads %" PRId64 "; num_heads: %" PRId64 " would do",
                        D, H, way_out);
   else if (D / H % 2)
     muse_config_refuse(r, loc,
@@ -71,8 +74,8 @@ static void check_text(MuseConfigReader *r) {
   if (!good(r, "vocab_size")) return;
   if (good(r, "eos_token_id") && c->eos_token_id >= c->vocab_size)
     muse_config_refuse(r, r->set_at[row_of("eos_token_id")],
-                       "eos_token_id %" PRId64 " is outside the vocabulary of %" PRId64
-                       " ids (0 to %" PRId64 "); raise vocab_size to %" PRId64 ", or choose another id",
+                       "eos_token_id %" PRId64 " is outside the vocabulary of %" PRId64 " ids (0 to %" PRId64
+                       "); raise vocab_size to %" PRId64 ", or choose another id",
                        c->eos_token_id, c->vocab_size, c->vocab_size - 1, c->eos_token_id + 1);
   if (good(r, "tokenizer") && c->tokenizer && muse_str_eq(c->tokenizer, "bytes") && c->vocab_size < 256)
     muse_config_refuse(r, r->set_at[row_of("tokenizer")],
@@ -80,7 +83,8 @@ static void check_text(MuseConfigReader *r) {
                        "; raise vocab_size to 256, or to 257 with an end-of-text id",
                        c->vocab_size);
   if (good(r, "tokenizer") && c->tokenizer && !*c->tokenizer)
-    muse_config_refuse(r, r->set_at[row_of("tokenizer")], "'tokenizer' is empty; write bytes, the path of a tokenizer, or null");
+    muse_config_refuse(r, r->set_at[row_of("tokenizer")],
+                       "'tokenizer' is empty; write bytes, the path of a tokenizer, or null");
 }
 
 static int64_t ceil_sqrt(int64_t n) {
@@ -97,7 +101,8 @@ static void check_tensor_train(MuseConfigReader *r) {
     if (given(r, "htt_rank") && good(r, "htt_rank") && good(r, "use_htt_embedding"))
       muse_note_at(r->diag, r->set_at[row_of("htt_rank")], "htt_rank has no effect without use_htt_embedding: true");
     if (given(r, "quantized_htt") && c->quantized_htt && good(r, "use_htt_embedding"))
-      muse_note_at(r->diag, r->set_at[row_of("quantized_htt")], "quantized_htt has no effect without use_htt_embedding: true");
+      muse_note_at(r->diag, r->set_at[row_of("quantized_htt")],
+                   "quantized_htt has no effect without use_htt_embedding: true");
     return;
   }
   if (!good(r, "vocab_size") || !good(r, "d_model") || !good(r, "htt_rank")) return;
@@ -116,11 +121,13 @@ static void check_numbers(MuseConfigReader *r) {
   if (!good(r, "gradient_precision") || !good(r, "use_bitnet") || !good(r, "use_mixed_precision")) return;
   MuseLoc loc = place(r, "gradient_precision", "use_bitnet");
   if (c->gradient_precision == MUSE_GRADIENT_INT8 && !c->use_bitnet)
-    muse_config_refuse(r, loc, "gradient_precision int8 needs use_bitnet: true, whose matrices it multiplies; "
-                               "write gradient_precision: auto");
+    muse_config_refuse(r, loc,
+                       "gradient_precision int8 needs use_bitnet: true, whose matrices it multiplies; "
+                       "write gradient_precision: auto");
   if (c->gradient_precision == MUSE_GRADIENT_BF16 && !c->use_mixed_precision)
-    muse_config_refuse(r, loc, "gradient_precision bf16 needs use_mixed_precision: true; without it everything is f32, "
-                               "write gradient_precision: f32");
+    muse_config_refuse(r, loc,
+                       "gradient_precision bf16 needs use_mixed_precision: true; without it everything is f32, "
+                       "write gradient_precision: f32");
 }
 
 static void check_training(MuseConfigReader *r) {
@@ -140,7 +147,8 @@ static void check_training(MuseConfigReader *r) {
   static const char *const adamw_only[] = {"max_grad_norm", "adam_beta1", "adam_beta2", "adam_eps"};
   for (size_t i = 0; i < sizeof adamw_only / sizeof *adamw_only; i++)
     if (given(r, adamw_only[i]))
-      muse_note_at(r->diag, r->set_at[row_of(adamw_only[i])], "%s has no effect with optimizer: adafactor8", adamw_only[i]);
+      muse_note_at(r->diag, r->set_at[row_of(adamw_only[i])], "%s has no effect with optimizer: adafactor8",
+                   adamw_only[i]);
 }
 
 // Keys that another key switches off. Only a value that asks for something is worth a note.
@@ -148,11 +156,14 @@ static void check_mixer(MuseConfigReader *r) {
   const MuseConfig *c = r->config;
   if (!good(r, "use_birman_schwinger") || !good(r, "use_hybrid_attention")) return;
   if (!c->use_birman_schwinger && c->use_mourre)
-    muse_note_at(r->diag, r->set_at[row_of("use_mourre")], "use_mourre has nothing to report without use_birman_schwinger: true");
+    muse_note_at(r->diag, r->set_at[row_of("use_mourre")],
+                 "use_mourre has nothing to report without use_birman_schwinger: true");
   if (!c->use_birman_schwinger && c->use_lap)
-    muse_note_at(r->diag, r->set_at[row_of("use_lap")], "use_lap has nothing to report without use_birman_schwinger: true");
+    muse_note_at(r->diag, r->set_at[row_of("use_lap")],
+                 "use_lap has nothing to report without use_birman_schwinger: true");
   if (!c->use_hybrid_attention && given(r, "local_score"))
-    muse_note_at(r->diag, r->set_at[row_of("local_score")], "local_score has no effect without use_hybrid_attention: true");
+    muse_note_at(r->diag, r->set_at[row_of("local_score")],
+                 "local_score has no effect without use_hybrid_attention: true");
 }
 
 void muse_config_check(MuseConfigReader *r) {

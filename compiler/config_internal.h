@@ -30,7 +30,8 @@ const MuseConfigForeignKey *muse_config_foreign_keys(size_t *out_count);
 const MuseConfigForeignKey *muse_config_find_foreign(const char *name);
 
 // Reports an error at `loc`, counted; false, so that callers can write `return muse_config_refuse(...)`.
-bool muse_config_refuse(MuseConfigReader *r, MuseLoc loc, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool muse_config_refuse(MuseConfigReader *r, MuseLoc loc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 // Stores the YAML value in the field of `key` after checking its type and range.
 bool muse_config_set_value(MuseConfigReader *r, const MuseConfigKey *key, const MuseYamlNode *value);

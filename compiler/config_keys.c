@@ -9,15 +9,22 @@ static const char *const gradient_precisions[] = {"auto", "f32", "int8", "bf16",
 static const char *const optimizers[] = {"adamw", "adafactor8", NULL};
 
 #define FIELD(f) .name = #f, .offset = offsetof(MuseConfig, f)
-#define BOOL(f, d, words) {FIELD(f), .type = MUSE_KEY_BOOL, .default_text = d, .doc = words}
-#define INT(f, d, lo, hi, words) {FIELD(f), .type = MUSE_KEY_INT, .default_text = d, .min = lo, .max = hi, .doc = words}
-#define REAL(f, d, lo, hi, words) {FIELD(f), .type = MUSE_KEY_REAL, .default_text = d, .min = lo, .max = hi, .doc = words}
-#define ENUM(f, d, names, words) {FIELD(f), .type = MUSE_KEY_ENUM, .default_text = d, .choices = names, .doc = words}
+#define BOOL(f, d, words) \
+  { FIELD(f), .type = MUSE_KEY_BOOL, .default_text = d, .doc = words }
+#define INT(f, d, lo, hi, words) \
+  { FIELD(f), .type = MUSE_KEY_INT, .default_text = d, .min = lo, .max = hi, .doc = words }
+#define REAL(f, d, lo, hi, words) \
+  { FIELD(f), .type = MUSE_KEY_REAL, .default_text = d, .min = lo, .max = hi, .doc = words }
+#define ENUM(f, d, names, words) \
+  { FIELD(f), .type = MUSE_KEY_ENUM, .default_text = d, .choices = names, .doc = words }
 
 // Upper ends are far beyond any machine; they exist so that products of sizes cannot overflow.
 static const MuseConfigKey keys[] = {
     {.section = "Shape of the model",
-     FIELD(vocab_size), .type = MUSE_KEY_INT, .min = 2, .max = 16777216,
+     FIELD(vocab_size),
+     .type = MUSE_KEY_INT,
+     .min = 2,
+     .max = 16777216,
      .doc = "Number of token ids, V."},
     INT(d_model, NULL, 2, 65536, "Width of the residual stream, D."),
     INT(n_layers, NULL, 1, 1024, "Number of layers, L."),
@@ -37,34 +44,45 @@ static const MuseConfigKey keys[] = {
          "Score of local attention: hyperbolic distance, or the scaled dot product of normalised q and k."),
 
     {.section = "Compression",
-     FIELD(use_bitnet), .type = MUSE_KEY_BOOL, .default_text = "true",
+     FIELD(use_bitnet),
+     .type = MUSE_KEY_BOOL,
+     .default_text = "true",
      .doc = "Ternary weights and 8-bit activations in every matrix of a layer (BitNet b1.58)."},
-    BOOL(use_htt_embedding, "false",
-         "Embedding and head as a tensor train of two cores instead of a dense table: far smaller, at a price in loss."),
+    BOOL(
+        use_htt_embedding, "false",
+        "Embedding and head as a tensor train of two cores instead of a dense table: far smaller, at a price in loss."),
     INT(htt_rank, "128", 1, 65536, "Rank of the tensor train, r."),
     BOOL(quantized_htt, "true", "Keep the cores of the tensor train as int8."),
 
     {.section = "Numbers and memory",
-     FIELD(use_mixed_precision), .type = MUSE_KEY_BOOL, .default_text = "false",
+     FIELD(use_mixed_precision),
+     .type = MUSE_KEY_BOOL,
+     .default_text = "false",
      .doc = "Activations in 16 bits, with norms, scans, softmax and loss in f32; false: f32 throughout."},
     {FIELD(gradient_precision), .type = MUSE_KEY_ENUM, .default_text = "auto", .choices = gradient_precisions,
      .automatic = true,
      .unset_words = "f32 without use_mixed_precision; with it int8 where use_bitnet is true, else bf16",
      .doc = "Numbers of the backward matrix products; int8 is rounded stochastically."},
-    BOOL(use_gradient_checkpointing, "false", "Keep only the inputs of layers and compute the rest again in the backward pass."),
+    BOOL(use_gradient_checkpointing, "false",
+         "Keep only the inputs of layers and compute the rest again in the backward pass."),
     {FIELD(memory_budget), .type = MUSE_KEY_BYTES, .default_text = "0", .unset_words = "0: all there is",
      .doc = "Device memory that a step may use, such as 8GiB; the plan stays inside it or is refused."},
     {FIELD(host_budget), .type = MUSE_KEY_BYTES, .default_text = "0", .unset_words = "0: all there is",
      .doc = "Host memory that a step may use."},
 
     {.section = "Training",
-     FIELD(batch_size), .type = MUSE_KEY_INT, .default_text = "1", .min = 1, .max = 65536,
+     FIELD(batch_size),
+     .type = MUSE_KEY_INT,
+     .default_text = "1",
+     .min = 1,
+     .max = 65536,
      .doc = "Rows of a micro-batch, B."},
     INT(gradient_accumulation_steps, "1", 1, 65536, "Micro-batches of an optimizer step; their losses are averaged."),
     INT(max_steps, "10000", 1, 1000000000, "Optimizer steps of the whole run."),
     ENUM(optimizer, "adamw", optimizers,
          "AdamW, or adafactor8: factored second moment, int8 momentum and int8 latent weights, for little memory."),
-    REAL(learning_rate, "1e-3", 0, 10, "Highest learning rate, reached after the warm-up; BitNet wants about twice the usual."),
+    REAL(learning_rate, "1e-3", 0, 10,
+         "Highest learning rate, reached after the warm-up; BitNet wants about twice the usual."),
     {FIELD(warmup_steps), .type = MUSE_KEY_INT, .default_text = "auto", .min = 0, .max = 1000000000, .automatic = true,
      .unset_words = "a twentieth of max_steps, at most 2000",
      .doc = "Steps over which the learning rate rises linearly; then it falls as a cosine."},
@@ -79,15 +97,22 @@ static const MuseConfigKey keys[] = {
     INT(seed, "42", 0, 4294967295.0, "Seed of initial weights, data order, stochastic rounding and sampling."),
 
     {.section = "Text",
-     FIELD(tokenizer), .type = MUSE_KEY_TEXT, .default_text = "null", .nullable = true,
+     FIELD(tokenizer),
+     .type = MUSE_KEY_TEXT,
+     .default_text = "null",
+     .nullable = true,
      .unset_words = "the tokenizer that the token files name",
      .doc = "`bytes` (ids 0 to 255 are bytes), or the path of a tokenizer file."},
     {FIELD(eos_token_id), .type = MUSE_KEY_INT, .default_text = "null", .min = 0, .max = 16777215, .nullable = true,
-     .unset_words = "none: a row is one document",
+     .unset_words = "no token does, a row is one document",
      .doc = "Token that ends a document; no mixer looks across it."},
 
     {.section = "Habits of a run",
-     FIELD(log_interval), .type = MUSE_KEY_INT, .default_text = "10", .min = 1, .max = 1000000000,
+     FIELD(log_interval),
+     .type = MUSE_KEY_INT,
+     .default_text = "10",
+     .min = 1,
+     .max = 1000000000,
      .doc = "Steps between lines of the log."},
     {FIELD(eval_interval), .type = MUSE_KEY_INT, .default_text = "500", .min = 0, .max = 1000000000,
      .unset_words = "0: never", .doc = "Steps between validations."},
@@ -104,14 +129,18 @@ static const MuseConfigKey keys[] = {
      .unset_words = "0: always the likeliest token", .doc = "Temperature of samples."},
 
     {.section = "Reports",
-     FIELD(use_mourre), .type = MUSE_KEY_BOOL, .default_text = "false",
+     FIELD(use_mourre),
+     .type = MUSE_KEY_BOOL,
+     .default_text = "false",
      .doc = "Report each head's distance to the band edge (mean κ) in metrics.jsonl."},
-    BOOL(use_lap, "false", "Report the largest |g| and the smallest η of each layer (limiting absorption principle) in "
-                           "metrics.jsonl."),
+    BOOL(use_lap, "false",
+         "Report the largest magnitude of g and the smallest η of each layer (limiting absorption "
+         "principle) in metrics.jsonl."),
 };
 _Static_assert(sizeof keys / sizeof *keys <= MUSE_CONFIG_MAX_KEYS, "MuseConfig.key_locs is too short");
 
-// Keys of PyTorch training configs. A key that would change what is computed and that MUSE lacks (dropout, label_smoothing,
+// Keys of PyTorch training configs. A key that would change what is computed and that MUSE lacks (dropout,
+// label_smoothing,
 // ...) is not here: it is refused as unknown, because ignoring it would train something else than was asked for.
 static const MuseConfigForeignKey foreign_keys[] = {
     {"hyperbolic_window_size", "local_window", NULL},
@@ -206,18 +235,21 @@ void muse_config_list_keys(MuseStr *out) {
 static const char intro[] =
     "# Configuration\n"
     "\n"
-    "<!-- Generated from compiler/config_keys.c by `musec --list-keys=markdown`; a test compares the two. -->\n"
+    "<!-- Generated from compiler/config_keys.c: MUSE_UPDATE=1 meson test -C build test_compiler_config -->\n"
     "\n"
     "A config is one YAML mapping from the keys below to values. `musec CONFIG -o PLAN` compiles it;\n"
     "`--set key=value` replaces a value for one run and may be repeated. `configs/` holds examples.\n"
     "\n"
     "## How values are read\n"
     "\n"
-    "* A key is given once, and only keys of this page are known. All mistakes of a file are reported together, each with its\n"
+    "* A key is given once, and only keys of this page are known. All mistakes of a file are reported together, each "
+    "with its\n"
     "  place and, for a misspelt word, the nearest known one.\n"
-    "* Numbers are decimal: `512`, `0.003`, `1e-4`. A whole number may be written `1e5`. A leading zero (`010`), `0x10` and\n"
+    "* Numbers are decimal: `512`, `0.003`, `1e-4`. A whole number may be written `1e5`. A leading zero (`010`), "
+    "`0x10` and\n"
     "  `1_000` are refused, because YAML 1.1 and 1.2 disagree about them.\n"
-    "* `yes`, `no`, `on`, `off`, `y` and `n` (any of YAML 1.1's spellings) are `true` and `false` where a key wants true or\n"
+    "* `yes`, `no`, `on`, `off`, `y` and `n` (any of YAML 1.1's spellings) are `true` and `false` where a key wants "
+    "true or\n"
     "  false; everywhere else they are text.\n"
     "* `null`, `~` or nothing after the colon means \"not set\", for the keys that say so.\n"
     "* Sizes of memory are bytes or carry a unit: `512MiB`, `8GiB`, `24GB`.\n"
@@ -227,7 +259,8 @@ static const char intro[] =
 static const char foreign_intro[] =
     "\n## Keys of other trainers\n"
     "\n"
-    "Configs written for PyTorch trainers hold keys that change nothing here. These are accepted, with one note; all other\n"
+    "Configs written for PyTorch trainers hold keys that change nothing here. These are accepted, with one note; all "
+    "other\n"
     "unknown keys are refused, because ignoring one such as `dropout` would train something else than was asked for.\n"
     "\n"
     "| key | meaning here |\n"

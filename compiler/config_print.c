@@ -1,4 +1,5 @@
-// Prints a configuration as canonical YAML: every key in table order, resolved, so that parsing it gives an equal config.
+// Prints a configuration as canonical YAML: every key in table order, resolved, so that parsing it gives an equal
+// config.
 #include "compiler/config_internal.h"
 
 #include <inttypes.h>
@@ -9,12 +10,13 @@ static void append_quoted(const char *text, MuseStr *out) {
   muse_str_append(out, "\"");
   for (const char *p = text; *p; p++) {
     unsigned char c = (unsigned char)*p;
-    // The characters beyond ASCII that YAML does not print: C1 controls (but 0x85), surrogates excluded already by UTF-8,
-    // U+FEFF, U+FFFE and U+FFFF. The line separators U+0085, U+2028 and U+2029 would be folded to spaces.
+    // The characters beyond ASCII that YAML does not print: C1 controls (but 0x85), surrogates excluded already by
+    // UTF-8, U+FEFF, U+FFFE and U+FFFF. The line separators U+0085, U+2028 and U+2029 would be folded to spaces.
     if (c == 0xC2 && (unsigned char)p[1] < 0xA0) muse_str_appendf(out, "\\x%02X", (unsigned char)p[1]), p++;
     else if (c == 0xE2 && (unsigned char)p[1] == 0x80 && ((unsigned char)p[2] == 0xA8 || (unsigned char)p[2] == 0xA9))
       muse_str_append(out, (unsigned char)p[2] == 0xA8 ? "\\u2028" : "\\u2029"), p += 2;
-    else if (c == 0xEF && (unsigned char)p[1] == 0xBB && (unsigned char)p[2] == 0xBF) muse_str_append(out, "\\uFEFF"), p += 2;
+    else if (c == 0xEF && (unsigned char)p[1] == 0xBB && (unsigned char)p[2] == 0xBF)
+      muse_str_append(out, "\\uFEFF"), p += 2;
     else if (c == 0xEF && (unsigned char)p[1] == 0xBF && (unsigned char)p[2] >= 0xBE)
       muse_str_appendf(out, "\\uFFF%c", (unsigned char)p[2] == 0xBE ? 'E' : 'F'), p += 2;
     else if (c == '"' || c == '\\') muse_str_appendf(out, "\\%c", c);

@@ -27,9 +27,13 @@ const char *muse_yaml_excerpt(MuseArena *arena, const char *text, size_t length)
   size_t n = 0, i = 0;
   for (; i < length && i < SHOWN; i++) {
     unsigned char c = (unsigned char)text[i];
-    if (c == '\n') { memcpy(out + n, "\\n", 2); n += 2; }
-    else if (c == '\t') { memcpy(out + n, "\\t", 2); n += 2; }
-    else if (c < 0x20 || c == 0x7f) {
+    if (c == '\n') {
+      memcpy(out + n, "\\n", 2);
+      n += 2;
+    } else if (c == '\t') {
+      memcpy(out + n, "\\t", 2);
+      n += 2;
+    } else if (c < 0x20 || c == 0x7f) {
       static const char hex[] = "0123456789abcdef";
       out[n++] = '\\', out[n++] = 'x', out[n++] = hex[c >> 4], out[n++] = hex[c & 15];
     } else out[n++] = (char)c;
@@ -74,13 +78,15 @@ static MuseStatus check_characters(Reader *r, const char *text, size_t length) {
     uint32_t c = 0;
     size_t n = utf8_length((const unsigned char *)text + i, length - i, &c);
     if (n == 0)
-      return muse_error_at(r->diag, MUSE_ERR_INPUT, at,
-                           "byte 0x%02x is not UTF-8; save the file as UTF-8 text", (unsigned char)text[i]);
-    if (c == 0) return muse_error_at(r->diag, MUSE_ERR_INPUT, at, "a NUL byte; a config is plain text, remove the byte");
+      return muse_error_at(r->diag, MUSE_ERR_INPUT, at, "byte 0x%02x is not UTF-8; save the file as UTF-8 text",
+                           (unsigned char)text[i]);
+    if (c == 0)
+      return muse_error_at(r->diag, MUSE_ERR_INPUT, at, "a NUL byte; a config is plain text, remove the byte");
     bool allowed = c == '\t' || c == '\n' || c == '\r' || (c >= 0x20 && c < 0x7f) || c == 0x85 ||
                    (c >= 0xA0 && c != 0xFFFE && c != 0xFFFF);
     if (!allowed)
-      return muse_error_at(r->diag, MUSE_ERR_INPUT, at, "control character U+%04X; remove it, or write \"\\u%04X\"", c, c);
+      return muse_error_at(r->diag, MUSE_ERR_INPUT, at, "control character U+%04X; remove it, or write \"\\u%04X\"", c,
+                           c);
     at.col++;
     if (c == '\n') at.line++, at.col = 1;
     i += n;
@@ -117,8 +123,8 @@ static MuseStatus attach(Reader *r, MuseYamlNode *node) {
 
 static MuseStatus open_node(Reader *r, MuseYamlNode *node) {
   if (r->depth == MUSE_YAML_MAX_DEPTH)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, node->loc, "nested deeper than %d levels; a config is a flat list of keys",
-                         MUSE_YAML_MAX_DEPTH);
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, node->loc,
+                         "nested deeper than %d levels; a config is a flat list of keys", MUSE_YAML_MAX_DEPTH);
   MUSE_TRY(attach(r, node));
   r->pending_key[r->depth] = NULL;
   r->open[r->depth++] = node;
@@ -150,9 +156,9 @@ static MuseStatus handle_event(Reader *r, const yaml_event_t *e) {
       return muse_error_at(r->diag, MUSE_ERR_INPUT, loc, "a second document starts here; a config is one document");
     return MUSE_OK;
   case YAML_ALIAS_EVENT:
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, loc, "aliases are not used in configs; write the value instead of '*%s'",
-                         muse_yaml_excerpt(r->arena, (const char *)e->data.alias.anchor,
-                                           strlen((const char *)e->data.alias.anchor)));
+    return muse_error_at(
+        r->diag, MUSE_ERR_INPUT, loc, "aliases are not used in configs; write the value instead of '*%s'",
+        muse_yaml_excerpt(r->arena, (const char *)e->data.alias.anchor, strlen((const char *)e->data.alias.anchor)));
   case YAML_SCALAR_EVENT: {
     MUSE_TRY(check_properties(r, loc, e->data.scalar.anchor, e->data.scalar.tag));
     MuseYamlNode *node = new_node(r, MUSE_YAML_SCALAR, e->start_mark);
@@ -175,23 +181,54 @@ static MuseStatus handle_event(Reader *r, const yaml_event_t *e) {
   }
 }
 
+// What libyaml says about the mistakes that people make, in the words of somebody who writes a config.
+static const struct {
+  const char *problem, *sentence;
+} syntax_sentences[] = {
+    {"mapping values are not allowed",
+     "this ':' has no place here; give every 'key: value' a line of its own, look for a "
+     "missing ':' in the line before, and put text with a colon in quotes"},
+    {"could not find expected ':'", "a line without 'key: value'; write a colon and a space after the key"},
+    {"unexpected end of stream", "this quote is never closed; add the closing quote"},
+    {"did not find expected ',' or ']'", "this '[' is never closed; add ']'"},
+    {"did not find expected ',' or '}'", "this '{' is never closed; add '}'"},
+    {"did not find expected node content", "a value is missing, or a bracket has no partner; write 'key: value'"},
+    {"tab character", "a tab is no indentation in YAML; use spaces"},
+    {"did not find expected <document start>",
+     "this line is indented less than the first; start all keys in the same column"},
+    {"did not find expected key", "this line is no 'key: value' like the others; start all keys in the same column"},
+    {"unknown escape character",
+     "an escape that YAML does not know; write \\\\ for a backslash, or use 'single quotes'"},
+    {"incompatible YAML document", "a YAML version other than 1.1 and 1.2; remove the %YAML line"},
+    {"cannot start any token", "no value starts with this character; put text in quotes, and indent with spaces"},
+};
+
 static MuseStatus syntax_error(Reader *r) {
   const yaml_parser_t *p = &r->parser;
-  if (p->error == YAML_MEMORY_ERROR) return muse_error(r->diag, MUSE_ERR_FAILED, "out of memory while reading %s", r->file);
+  if (p->error == YAML_MEMORY_ERROR)
+    return muse_error(r->diag, MUSE_ERR_FAILED, "out of memory while reading %s", r->file);
   const char *problem = p->problem ? p->problem : "unreadable text";
   if (p->error == YAML_READER_ERROR)
     return muse_error_at(r->diag, MUSE_ERR_INPUT, (MuseLoc){.file = r->file, .line = 1, .col = 1},
                          "not YAML: %s at byte %zu", problem, p->problem_offset);
   // The place where an unfinished thing started says more than the place where the text ran out.
-  bool at_context = p->context && p->context_mark.line < p->problem_mark.line;
+  bool at_context = p->context && (p->context_mark.line < p->problem_mark.line || strstr(problem, "unexpected end"));
   MuseLoc loc = loc_of(r, at_context ? p->context_mark : p->problem_mark);
-  const char *context = p->context ? p->context : "", *comma = p->context ? ", " : "";
-  if (strstr(problem, "cannot start any token") != NULL || strstr(problem, "tab character") != NULL)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, loc,
-                         "not YAML: %s%s%s; indent with spaces, and quote text that starts with a sign", context, comma,
-                         problem);
-  return muse_error_at(r->diag, MUSE_ERR_INPUT, loc, "not YAML: %s%s%s; a line of a config is 'key: value'", context, comma,
-                       problem);
+  for (size_t i = 0; i < sizeof syntax_sentences / sizeof *syntax_sentences; i++)
+    if (strstr(problem, syntax_sentences[i].problem))
+      return muse_error_at(r->diag, MUSE_ERR_INPUT, loc, "%s", syntax_sentences[i].sentence);
+  return muse_error_at(r->diag, MUSE_ERR_INPUT, loc, "not YAML: %s%s%s; a line of a config is 'key: value'",
+                       p->context ? p->context : "", p->context ? ", " : "", problem);
+}
+
+// What was read before an error is complete but for the value that was being read.
+static void drop_unfinished(Reader *r) {
+  if (r->depth == 0) return;
+  MuseYamlNode *root = r->open[0], **link = &root->first, *last = NULL;
+  MuseYamlNode *unfinished = r->depth > 1 ? r->open[1] : NULL;
+  for (; *link && *link != unfinished; link = &(*link)->next) last = *link;
+  *link = NULL;
+  root->last = last;
 }
 
 MuseStatus muse_yaml_parse(const char *name, const char *text, size_t length, MuseArena *arena, MuseYamlNode **out_root,
@@ -200,7 +237,8 @@ MuseStatus muse_yaml_parse(const char *name, const char *text, size_t length, Mu
   *out_root = NULL;
   if (length >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) text += 3, length -= 3; // byte order mark
   MUSE_TRY(check_characters(&r, text, length));
-  if (!yaml_parser_initialize(&r.parser)) return muse_error(diag, MUSE_ERR_FAILED, "out of memory while reading %s", name);
+  if (!yaml_parser_initialize(&r.parser))
+    return muse_error(diag, MUSE_ERR_FAILED, "out of memory while reading %s", name);
   yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
   yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, length);
   MuseStatus status = MUSE_OK;
@@ -215,6 +253,7 @@ MuseStatus muse_yaml_parse(const char *name, const char *text, size_t length, Mu
     yaml_event_delete(&event);
   }
   yaml_parser_delete(&r.parser);
+  if (status != MUSE_OK) drop_unfinished(&r);
   *out_root = r.root;
   return status;
 }
