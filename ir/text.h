@@ -3,6 +3,7 @@
 
 #include "ir/op.h"
 
+#define MUSE_MAX_IR_TEXT ((size_t)1 << 28) // bytes of one text
 // The text form of IR. print(parse(t)) == t for every t that print made.
 //
 //   module {level = "tensor"} source "muse-tiny.yaml"
@@ -20,10 +21,14 @@
 // Names of buffers and functions may hold letters, digits, '_', '.', '-'; anything else is written @"quoted".
 void muse_module_print(MuseModule *module, MuseStr *out);
 void muse_func_print(MuseFunc *func, MuseStr *out);
+// One op on one line, without its body and with the numbers its values have; for messages.
+void muse_op_print(const MuseOp *op, MuseStr *out);
 // The canonical text of one kernel op alone, its values numbered from 0, without loc, layer, stage, and without attributes
 // that do not change the code (offset, rng_ids, name): equal text means equal code.
 void muse_kernel_print_canonical(MuseModule *module, const MuseOp *kernel, MuseStr *out);
 
+// White space and // comments are free, but an op's name, operands and the rest of it stand on one line; numbers of values need
+// not be dense. An integer stands for a real where ops.def wants a real. The module line may be left out.
 // Bounded in depth and size; every error names file:line:col. `name` is used in messages.
 MuseStatus muse_module_parse(const char *name, const char *text, size_t length, MuseModule **out_module, MuseDiag *diag);
 

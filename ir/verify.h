@@ -8,7 +8,7 @@ typedef MuseStatus (*MuseInferFn)(const MuseOp *op, MuseType *out_types, MuseDia
 
 // Structure and types: operand counts, attribute schema, definitions before uses, links between ops, result types as inferred,
 // region arguments, terminators, buffers bound once with equal types, levels (at level "kernel" a function body holds only
-// kernel, view and return ops). Reports the first damage of each function with the op's text and place.
+// kernel, reshape and return ops). Reports the first damage of each function with the op's text and place.
 MuseStatus muse_verify_module(MuseModule *module, MuseInferFn infer, MuseDiag *diag);
 MuseStatus muse_verify_func(MuseFunc *func, MuseInferFn infer, MuseDiag *diag);
 
