@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs all tests in a build that counts lines, and reports what they reach. The last line is the sum of the tests.
+# usage: coverage.sh FOLDER
+set -uo pipefail
+cd "$(dirname "$0")/.."
+folder=$1
+# Little optimisation, so that lines stay lines; gcc's warnings at this level are not the ones the project is held to.
+scripts/build.sh "$folder" -Dtests=enabled -Db_coverage=true -Doptimization=1 -Dwerror=false || exit 1
+find "$folder" -name '*.gcda' -delete # counts of an earlier run
+scripts/test.sh "$folder" --no-rebuild --timeout-multiplier 4 | tee "$folder/test-output.txt"
+status=${PIPESTATUS[0]}
+# What counts is the libraries and programs; tests and benchmarks do not.
+gcovr --root . --filter 'ir/' --filter 'ops/' --filter 'passes/' --filter 'compiler/' --filter 'runtime/' \
+  --print-summary --txt "$folder/coverage.txt" "$folder" || status=1
+echo "line coverage of each file: $folder/coverage.txt"
+tail -1 "$folder/test-output.txt"
+exit "$status"

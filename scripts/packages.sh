@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Makes sure that the packages are there that MUSE is built from; on Debian 12 it installs what is missing.
+# usage: packages.sh [build] [test] [coverage]   (default: build)
+set -euo pipefail
+
+# The one list, by Debian's names.
+build_packages=(gcc libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev zlib1g-dev
+  llvm-19-dev)
+test_packages=(libcriterion-dev python3)
+coverage_packages=(gcovr)
+
+wanted=()
+for group in "${@:-build}"; do
+  case $group in
+    build) wanted+=("${build_packages[@]}") ;;
+    test) wanted+=("${test_packages[@]}") ;;
+    coverage) wanted+=("${coverage_packages[@]}") ;;
+    *) echo "packages.sh: unknown group '$group' (build, test or coverage)" >&2; exit 2 ;;
+  esac
+done
+
+# Is what the package gives usable here, however it came?
+is_there() {
+  case $1 in
+    gcc | meson | python3 | gcovr | pkg-config) command -v "$1" >/dev/null ;;
+    libc6-dev) [ -e /usr/include/stdio.h ] ;;
+    ninja-build) command -v ninja >/dev/null ;;
+    libyaml-dev) pkg-config --exists yaml-0.1 ;;
+    libjansson-dev) pkg-config --exists jansson ;;
+    libxxhash-dev) pkg-config --exists libxxhash ;;
+    zlib1g-dev) pkg-config --exists zlib ;;
+    libcriterion-dev) pkg-config --exists criterion ;;
+    llvm-19-dev) command -v llvm-config-19 >/dev/null ;;
+    *) return 1 ;;
+  esac 2>/dev/null
+}
+
+missing=()
+for package in "${wanted[@]}"; do is_there "$package" || missing+=("$package"); done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+id='' version=''
+if [ -r /etc/os-release ]; then
+  id=$(. /etc/os-release && echo "${ID:-}")
+  version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+fi
+if [ "$id" != debian ] || [ "$version" != 12 ]; then
+  echo "MUSE needs these packages (Debian's names), and installs them by itself only on Debian 12: ${missing[*]}." \
+    "Install them with your system's package manager, then run the command again." >&2
+  exit 1
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "MUSE needs packages that only root can install; run as root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+echo "installing: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
