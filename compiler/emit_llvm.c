@@ -1,0 +1,152 @@
+// The table of emitters, and the way from an LLVM module to an object.
+
+#include "compiler/emit_llvm.h"
+
+#include "compiler/emit_llvm_builder.h"
+#include "compiler/emit_llvm_target.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm/Config/llvm-config.h>
+#include <llvm-c/Error.h>
+#include <llvm-c/Target.h>
+#include <llvm-c/TargetMachine.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+// Rows by skeleton name; emitters of structured ops stand in files of their own.
+static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
+  {"map", muse_emit_llvm_map},
+  {"transpose", muse_emit_llvm_transpose},
+};
+
+#define EMITTER_VERSION "1"
+const char *muse_emit_llvm_version(void) { return "LLVM " LLVM_VERSION_STRING ", emitters " EMITTER_VERSION; }
+
+// The emitters write loops as they should be: what is left is cleaning up. (No loop-idiom: it would call memset.)
+static const char passes[] =
+    "function(early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,"
+    "loop-mssa(licm),gvn<no-pre;no-load-pre>,loop(loop-reduce),instsimplify,adce,simplifycfg)";
+
+static void init_types(MuseLlvm *ll) {
+  LLVMContextRef c = ll->context;
+  ll->void_type = LLVMVoidTypeInContext(c);
+  ll->i1 = LLVMInt1TypeInContext(c);
+  ll->i8 = LLVMInt8TypeInContext(c);
+  ll->i16 = LLVMInt16TypeInContext(c);
+  ll->i32 = LLVMInt32TypeInContext(c);
+  ll->i64 = LLVMInt64TypeInContext(c);
+  ll->f16 = LLVMHalfTypeInContext(c);
+  ll->f32 = LLVMFloatTypeInContext(c);
+  ll->f64 = LLVMDoubleTypeInContext(c);
+  ll->ptr = LLVMPointerTypeInContext(c, 0);
+}
+
+static LLVMTargetMachineRef create_machine(const MuseCpuTarget *target, MuseDiag *diag) {
+  muse_llvm_init();
+  LLVMTargetRef backend;
+  char *message = NULL;
+  if (LLVMGetTargetFromTriple(target->triple, &backend, &message)) {
+    muse_error(diag, MUSE_ERR_FAILED, "LLVM has no back end for '%s': %s", target->triple, message ? message : "");
+    LLVMDisposeMessage(message);
+    return NULL;
+  }
+  // Position-independent, so that the JIT may put the code anywhere and constants stay with it.
+  return LLVMCreateTargetMachine(backend, target->triple, target->cpu, target->features, LLVMCodeGenLevelDefault,
+                                 LLVMRelocPIC, LLVMCodeModelSmall);
+}
+
+static MuseStatus build_module(MuseLlvm *ll, const MuseOp *kernel, LLVMTargetMachineRef machine) {
+  const char *skeleton = muse_op_text(kernel, "skeleton");
+  MuseLlvmEmit emit = NULL;
+  for (size_t i = 0; i < sizeof emitters / sizeof *emitters; i++)
+    if (!strcmp(emitters[i].skeleton, skeleton)) emit = emitters[i].emit;
+  if (!emit)
+    return muse_error_at(ll->diag, MUSE_ERR_INPUT, kernel->loc,
+                         "kernel %s has the skeleton '%s', which the CPU emitter does not know", ll->name, skeleton);
+  LLVMSetTarget(ll->module, ll->target->triple);
+  LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
+  LLVMSetModuleDataLayout(ll->module, layout);
+  LLVMDisposeTargetData(layout);
+  ll->kernel = kernel;
+  if (!emit(ll, kernel) || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
+  char *message = NULL;
+  if (LLVMVerifyModule(ll->module, LLVMReturnStatusAction, &message)) {
+    MuseStatus status = muse_error_at(ll->diag, MUSE_ERR_FAILED, kernel->loc,
+                                      "the code made for kernel %s (skeleton '%s', %s) is not valid LLVM IR, a bug of MUSE: %s",
+                                      ll->name, skeleton, muse_cpu_level_name(ll->target->level), message);
+    LLVMDisposeMessage(message);
+    return status;
+  }
+  LLVMDisposeMessage(message);
+  return MUSE_OK;
+}
+
+static MuseStatus optimise(MuseLlvm *ll, LLVMTargetMachineRef machine) {
+  LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
+  LLVMErrorRef error = LLVMRunPasses(ll->module, passes, machine, options);
+  LLVMDisposePassBuilderOptions(options);
+  if (!error) return MUSE_OK;
+  char *message = LLVMGetErrorMessage(error);
+  MuseStatus status = muse_error(ll->diag, MUSE_ERR_FAILED, "LLVM could not optimise kernel %s: %s", ll->name, message);
+  LLVMDisposeErrorMessage(message);
+  return status;
+}
+
+static char *copy_out(const char *data, size_t bytes) {
+  char *copy = malloc(bytes + 1);
+  MUSE_ASSERT(copy != NULL);
+  memcpy(copy, data, bytes);
+  copy[bytes] = 0;
+  return copy;
+}
+
+static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const char *form, char **out_data, size_t *out_bytes) {
+  if (!strcmp(form, "llvm")) {
+    char *text = LLVMPrintModuleToString(ll->module);
+    *out_bytes = strlen(text);
+    *out_data = copy_out(text, *out_bytes);
+    LLVMDisposeMessage(text);
+    return MUSE_OK;
+  }
+  LLVMCodeGenFileType type = LLVMObjectFile;
+  if (!strcmp(form, "asm")) type = LLVMAssemblyFile;
+  else if (strcmp(form, "object") != 0)
+    return muse_error(ll->diag, MUSE_ERR_INPUT, "kernels can be written as llvm, asm or object, not as '%s'", form);
+  LLVMMemoryBufferRef buffer = NULL;
+  char *message = NULL;
+  if (LLVMTargetMachineEmitToMemoryBuffer(machine, ll->module, type, &message, &buffer)) {
+    MuseStatus status = muse_error(ll->diag, MUSE_ERR_FAILED, "LLVM could not compile kernel %s: %s", ll->name, message);
+    LLVMDisposeMessage(message);
+    return status;
+  }
+  *out_bytes = LLVMGetBufferSize(buffer);
+  *out_data = copy_out(LLVMGetBufferStart(buffer), *out_bytes);
+  LLVMDisposeMemoryBuffer(buffer);
+  return MUSE_OK;
+}
+
+MuseStatus muse_emit_llvm_kernel(const MuseOp *kernel, const char *name, const MuseCpuTarget *target, const char *form,
+                                 char **out_data, size_t *out_bytes, MuseDiag *diag) {
+  *out_data = NULL;
+  *out_bytes = 0;
+  LLVMTargetMachineRef machine = create_machine(target, diag);
+  if (!machine) return MUSE_ERR_FAILED;
+  MuseLlvm ll = {.target = target, .name = name, .diag = diag, .arena = muse_arena_create(), .context = LLVMContextCreate()};
+  ll.module = LLVMModuleCreateWithNameInContext(name, ll.context);
+  ll.b = LLVMCreateBuilderInContext(ll.context);
+  ll.lanes = target->vector_bytes / 4;
+  ll.is_x86 = !strncmp(target->triple, "x86_64", 6);
+  ll.has_fma = !ll.is_x86 || target->level >= MUSE_CPU_AVX2;
+  init_types(&ll);
+  MuseStatus status = build_module(&ll, kernel, machine);
+  if (status == MUSE_OK) status = optimise(&ll, machine);
+  if (status == MUSE_OK) status = write_form(&ll, machine, form, out_data, out_bytes);
+  LLVMDisposeBuilder(ll.b);
+  LLVMDisposeModule(ll.module);
+  LLVMContextDispose(ll.context);
+  LLVMDisposeTargetMachine(machine);
+  muse_arena_destroy(ll.arena);
+  return status;
+}
