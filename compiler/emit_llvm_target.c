@@ -51,11 +51,6 @@ static const MuseCpuTarget vnni_vbmi_bf16 = {MUSE_CPU_AVX512_VNNI, x86_triple, "
                                              "+avx512vnni,+avx512vbmi,+avx512bf16", 64};
 static const MuseCpuTarget arm_scalar = {MUSE_CPU_SCALAR, arm_triple, "generic", "", 4};
 
-const char *muse_cpu_level_name(MuseCpuLevel level) {
-  static const char *const names[] = {"scalar", "avx2", "avx512", "avx512-vnni", "amx", "neon", "neon-dot"};
-  return names[level];
-}
-
 // ---- the host ----
 
 typedef struct Host {

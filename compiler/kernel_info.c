@@ -1,0 +1,30 @@
+// The table of skeletons: how kernels are cut into stages and tasks.
+
+#include "compiler/kernel_info.h"
+
+#include <string.h>
+
+// Rows by name, as the `skeleton` attribute of a kernel says it.
+static const MuseSkeleton skeletons[] = {
+  {NULL, NULL, NULL}, // end
+};
+
+const MuseSkeleton *muse_skeleton(const char *name) {
+  for (const MuseSkeleton *s = skeletons; s->name; s++)
+    if (!strcmp(s->name, name)) return s;
+  return NULL;
+}
+
+void muse_kernel_info(const MuseOp *kernel, MuseKernelInfo *out_info) {
+  const MuseSkeleton *skeleton = muse_skeleton(muse_op_text(kernel, "skeleton"));
+  MUSE_ASSERT(skeleton != NULL);
+  *out_info = (MuseKernelInfo){0};
+  skeleton->info(kernel, out_info);
+  MUSE_ASSERT(out_info->n_stages >= 1 && out_info->n_stages <= MUSE_MAX_KERNEL_STAGES);
+}
+
+bool muse_kernel_allows_in_place(const MuseOp *kernel, int result, int operand) {
+  if (!muse_type_eq(kernel->results[result]->type, kernel->operands[operand]->type)) return false;
+  const MuseSkeleton *skeleton = muse_skeleton(muse_op_text(kernel, "skeleton"));
+  return skeleton && skeleton->allows_in_place && skeleton->allows_in_place(kernel, result, operand);
+}
