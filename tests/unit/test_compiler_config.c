@@ -319,6 +319,45 @@ static size_t expect_files_load(const char *pattern) {
 Test(config, all_config_files_load) {
   cr_expect_geq(expect_files_load("configs/*.yaml"), 5);
   expect_files_load("tests/golden/*/config.yaml");
+  expect_files_load("tests/golden/*/*/config.yaml");
+}
+
+// The eight reference cases of the model are configured by these keys.
+Test(config, reference_cases_load) {
+  static const struct {
+    const char *name, *keys;
+    MuseMixerKind mixer;
+  } rows[] = {
+      {"attention-dense", "use_bitnet: false\nuse_birman_schwinger: false\nuse_hybrid_attention: false\n",
+       MUSE_MIXER_ATTENTION},
+      {"bk-dense", "use_bitnet: false\nuse_birman_schwinger: true\nuse_hybrid_attention: false\n", MUSE_MIXER_BK},
+      {"local-dense", "use_bitnet: false\nuse_birman_schwinger: false\nuse_hybrid_attention: true\n", MUSE_MIXER_LOCAL},
+      {"local-euclidean-dense",
+       "use_bitnet: false\nuse_birman_schwinger: false\nuse_hybrid_attention: true\nlocal_score: euclidean\n",
+       MUSE_MIXER_LOCAL},
+      {"hybrid-dense", "use_bitnet: false\nuse_birman_schwinger: true\nuse_hybrid_attention: true\n",
+       MUSE_MIXER_HYBRID},
+      {"hybrid-bitnet", "use_bitnet: true\nuse_htt_embedding: false\nquantized_htt: false\n", MUSE_MIXER_HYBRID},
+      {"hybrid-bitnet-gelu", "use_bitnet: true\nffn_activation: gelu\n", MUSE_MIXER_HYBRID},
+      {"hybrid-bitnet-qhtt", "use_bitnet: true\nuse_htt_embedding: true\nquantized_htt: true\nhtt_rank: 12\n",
+       MUSE_MIXER_HYBRID},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char text[700];
+    snprintf(
+        text, sizeof text,
+        "vocab_size: 211\nd_model: 96\nn_layers: 2\nnum_heads: 3\nn_seq: 80\nlocal_window: 16\nuse_mixed_precision: "
+        "false\nbatch_size: 2\ngradient_accumulation_steps: 1\neos_token_id: 7\nlearning_rate: 0.002\nwarmup_steps: "
+        "2\nmax_steps: 6\nweight_decay: 0.1\nmax_grad_norm: 1.0\n%s",
+        rows[i].keys);
+    Loaded l = parse(text);
+    expect_accepted(&l, rows[i].name);
+    cr_expect_eq(muse_diag_count(l.diag, MUSE_NOTE), 0, "%s has notes", rows[i].name);
+    cr_expect_eq(muse_config_mixer(&l.config), rows[i].mixer, "%s", rows[i].name);
+    cr_expect(l.config.num_heads == 3 && l.config.eos_token_id == 7 && l.config.learning_rate == 0.002);
+    expect_round_trip(&l.config, rows[i].name);
+    unload(&l);
+  }
 }
 
 Test(config, nominal_parameters) {
