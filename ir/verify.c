@@ -330,7 +330,6 @@ static void collect(Verifier *v, const MuseRegion *region) {
 static MuseStatus verify(Verifier *v) {
   MuseFunc *func = v->func;
   if (!func->name || !*func->name) return damaged(v, NULL, "the function has no name");
-  if (func->module != v->module) return damaged(v, NULL, "the function names another module than its own");
   MUSE_TRY(check_list_memory(v, NULL, &func->attrs));
   if (func->n_results < 0 || (func->n_results > 0 && !func->result_attrs)) {
     return damaged(v, NULL, "the results have no attribute lists");
@@ -380,6 +379,13 @@ static MuseStatus verify_buffers(MuseModule *module, MuseDiag *diag) {
   return MUSE_OK;
 }
 
+static bool defined_before(const MuseModule *module, const MuseFunc *func) {
+  for (const MuseFunc *f = module->first_func; f != func; f = f->next) {
+    if (f->name && func->name && strcmp(f->name, func->name) == 0) return true;
+  }
+  return false;
+}
+
 MuseStatus muse_verify_module(MuseModule *module, MuseInferFn infer, MuseDiag *diag) {
   const MuseAttr *level = muse_attr_find(&module->attrs, "level");
   if (level && (level->kind != MUSE_ATTR_TEXT ||
@@ -390,12 +396,13 @@ MuseStatus muse_verify_module(MuseModule *module, MuseInferFn infer, MuseDiag *d
   MuseStatus status = MUSE_OK;
   const MuseFunc *last = NULL;
   for (MuseFunc *f = module->first_func; f; last = f, f = f->next) {
-    if (f->name && muse_module_func(module, f->name) != f) {
+    if (defined_before(module, f)) {
       status = muse_error(diag, MUSE_ERR_INPUT, "function @%s is defined twice", f->name);
       break;
     }
-    MuseStatus one = f->module == module ? muse_verify_func(f, infer, diag)
-                                         : muse_error(diag, MUSE_ERR_INPUT, "function @%s names another module than its own", f->name);
+    MuseStatus one;
+    if (f->module == module) one = muse_verify_func(f, infer, diag);
+    else one = muse_error(diag, MUSE_ERR_INPUT, "function @%s names another module than its own", f->name ? f->name : "");
     if (status == MUSE_OK) status = one; // the first damage of each function is reported
   }
   if (status == MUSE_OK && module->last_func != last) {
