@@ -4,8 +4,8 @@
 set -euo pipefail
 
 # The one list, by Debian's names.
-build_packages=(gcc libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev zlib1g-dev
-  llvm-19-dev)
+build_packages=(make gcc libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev
+  zlib1g-dev llvm-19-dev)
 test_packages=(libcriterion-dev python3)
 coverage_packages=(gcovr)
 
@@ -22,7 +22,7 @@ done
 # Is what the package gives usable here, however it came?
 is_there() {
   case $1 in
-    gcc | meson | python3 | gcovr | pkg-config) command -v "$1" >/dev/null ;;
+    make | gcc | meson | python3 | gcovr | pkg-config) command -v "$1" >/dev/null ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     ninja-build) command -v ninja >/dev/null ;;
     libyaml-dev) pkg-config --exists yaml-0.1 ;;

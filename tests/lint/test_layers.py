@@ -74,6 +74,7 @@ class Layers(unittest.TestCase):
         self.allowed('compiler/emit_llvm_scan.c', '<llvm-c/Core.h>')
         self.allowed('runtime/cpu_jit.c', '<llvm-c/Orc.h>')
         self.refused('runtime/executor.c', '<llvm-c/Core.h>', 'is allowed only in')
+        self.refused('compiler/emit_llvm.c', '<llvm/IR/Module.h>', 'is no known system header')
         self.refused('ir/x.c', '<xxhash.h>', 'is allowed only in')
         self.refused('ir/x.c', '<curl/curl.h>', 'is no known system header')
         self.allowed('ir/x.c', '<sys/stat.h>')
