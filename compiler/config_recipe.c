@@ -12,6 +12,7 @@
 #include <yaml.h>
 
 #define MAX_RECIPE_BYTES (1u << 20)
+#define MAX_DEPTH 16 // libyaml's time grows with the square of the depth
 
 typedef struct Parser {
   yaml_parser_t yaml;
@@ -47,6 +48,8 @@ static MuseStatus skip(Parser *p) {
     if (type == YAML_MAPPING_START_EVENT || type == YAML_SEQUENCE_START_EVENT) depth++;
     if (type == YAML_MAPPING_END_EVENT || type == YAML_SEQUENCE_END_EVENT) depth--;
     if (depth == 0) return MUSE_OK;
+    if (depth > MAX_DEPTH)
+      return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "nested deeper than %d levels; a recipe needs three", MAX_DEPTH);
     MUSE_TRY(next(p));
   }
 }
