@@ -3,6 +3,7 @@
 #include "compiler/emit_llvm.h"
 
 #include "compiler/emit_llvm_builder.h"
+#include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_target.h"
 
 #include <llvm-c/Analysis.h>
@@ -19,6 +20,10 @@
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"map", muse_emit_llvm_map},
   {"transpose", muse_emit_llvm_transpose},
+  {"green_scan", muse_emit_llvm_green_scan},
+  {"green_scan_grad", muse_emit_llvm_green_scan_grad},
+  {"resolvent_scan", muse_emit_llvm_resolvent_scan},
+  {"resolvent_scan_grad", muse_emit_llvm_resolvent_scan_grad},
 };
 
 #define EMITTER_VERSION "1"

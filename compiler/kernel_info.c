@@ -2,10 +2,16 @@
 
 #include "compiler/kernel_info.h"
 
+#include "compiler/skel_scan.h"
+
 #include <string.h>
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
+  {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
+  {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
+  {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
+  {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
   {NULL, NULL, NULL}, // end
 };
 

@@ -6,10 +6,9 @@
 // lambda = dRe - i dIm the differential is dL = Re(lambda dg), so that holomorphic rules apply:
 //   dg_t = g_t^2 (dg_{t-1} - dm_t),  dm_t = -dkappa_t - i deta
 //   w_t = g_t^2 lambda_t,  lambda_{t-1} += w_t (not across a document start),  dkappa_t = Re w_t,  deta = -sum_t Im w_t
-#include "ops/ops.h"
+#include "ops/hooks.h"
 
 #include <complex.h>
-
 
 static bool is_doc_of(MuseType doc, MuseType x) {
   return doc.dtype == MUSE_I32 && doc.rank == 2 && doc.dim[0] == x.dim[0] && doc.dim[1] == x.dim[1];

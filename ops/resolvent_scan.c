@@ -6,11 +6,10 @@
 //   Lambda_t = q_t do_t^T - g_{t+1} Lambda_{t+1} (0 across a document start)
 //   dq_t = Re(S_t) do_t,  dk_t = Re(g_t Lambda_t) v_t,  dv_t = Re(g_t Lambda_t)^T k_t
 //   dRe g_t - i dIm g_t = <Lambda_t, k_t v_t^T - S_{t-1}>
-#include "ops/ops.h"
+#include "ops/hooks.h"
 
 #include <complex.h>
 #include <string.h>
-
 
 // Operands q, k, v, Re g, Im g, doc, which both ops share.
 static MuseStatus check_operands(const MuseOp *op, const char *name, MuseDiag *diag) {

@@ -1,8 +1,7 @@
 // ring_write: the ring of the last W keys or values of a decoding state, with the slot of position `pos` replaced.
-#include "ops/ops.h"
+#include "ops/hooks.h"
 
 #include <string.h>
-
 
 MuseStatus muse_infer_ring_write(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType ring = op->operands[0]->type, x = op->operands[1]->type, pos = op->operands[2]->type;

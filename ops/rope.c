@@ -1,10 +1,9 @@
 // Rotary positions. rope_table holds cos and sin of (p+t) base^(-j/half) for t < rows, j < half; rope turns the pairs
 // (x1_j, x2_j) of the two halves of each head by these angles: (x1 c - x2 s, x2 c + x1 s), or back (`inverse`).
 // A rotation is orthogonal, so the gradient of rope is rope with `inverse` toggled.
-#include "ops/ops.h"
+#include "ops/hooks.h"
 
 #include <math.h>
-
 
 MuseStatus muse_infer_rope_table(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   const int64_t rows = muse_op_int(op, "rows"), half = muse_op_int(op, "half");

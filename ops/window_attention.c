@@ -7,11 +7,10 @@
 //                        and b and whose directions are the unit vectors q and k (law of cosines)
 //   o_t = sum_s softmax_s(x_t) v_s
 // A clamped max or clip passes no gradient.
-#include "ops/ops.h"
+#include "ops/hooks.h"
 
 #include <math.h>
 #include <string.h>
-
 
 static const double min_cosh_excess = 1e-5;
 
@@ -141,26 +140,12 @@ void muse_eval_window_attention(const MuseEval *eval, const MuseOp *op, const Mu
 
 void muse_grad_window_attention(MuseGrad *g) {
   MuseOp *op = g->op;
-  MuseBuilder *b = g->b;
-  const int n = op->n_operands, n_results = n == 7 ? 6 : 3;
+  const int n = op->n_operands;
   MuseValue *operands[8];
-  MuseType types[6];
   for (int i = 0; i < n; i++) operands[i] = op->operands[i];
   operands[n] = g->d_results[0];
-  for (int i = 0; i < n_results; i++) types[i] = op->operands[i < 3 ? i : i + 1]->type;
-  // The number of results depends on the score, so the op is made here and not by muse_build_op.
-  MuseOp *grad = muse_op_create(b->module, MUSE_OP_window_attention_grad, n + 1, operands, n_results, types);
-  muse_attr_copy(b->module, &grad->attrs, &op->attrs);
-  grad->loc = b->loc;
-  grad->layer = b->layer;
-  grad->stage = b->stage;
-  if (b->before)
-    muse_op_insert_before(grad, b->before);
-  else
-    muse_op_append(grad, b->region);
-  for (int i = 0; i < 3; i++) g->d_operands[i] = grad->results[i];
-  g->d_operands[3] = NULL;
-  for (int i = 4; i < n; i++) g->d_operands[i] = grad->results[i - 1];
+  MuseOp *grad = muse_build_op(g->b, MUSE_OP_window_attention_grad, n + 1, operands, &op->attrs);
+  for (int i = 0; i < n; i++) g->d_operands[i] = i < 3 ? grad->results[i] : i > 3 ? grad->results[i - 1] : NULL;
 }
 
 // The cotangent dx of the score of pair (t, s), carried on to what the score is made of.
