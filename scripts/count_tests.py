@@ -12,6 +12,7 @@ import sys
 SYNTHESIS = re.compile(r'Synthesis: Tested: (\d+) \| Passing: (\d+) \|')
 SKIPPED_CASE = re.compile(r'^\[SKIP\]', re.M)
 UNITTEST = re.compile(r'^Ran (\d+) tests? in .*\n\n(OK|FAILED)(?: \((.*)\))?$', re.M)
+LEAK = re.compile(r'ERROR: LeakSanitizer: detected memory leaks')
 OWN_LINE = re.compile(r'^(\d+) passed, (\d+) failed, (\d+) skipped$', re.M)
 
 
@@ -41,6 +42,9 @@ def count_cases(test):
         return (int(ok), int(not ok and not skip), int(skip))
     if not ok and not skip and failed == 0:
         failed = 1  # the program failed outside its cases (a timeout, a leak found at exit)
+    if ok and LEAK.search(output):
+        failed += 1  # Criterion takes no notice of what the leak checker says when a case ends
+        print(f"{test.get('name')} leaks memory; its output stands in the log", file=sys.stderr)
     return passed, failed, skipped
 
 

@@ -54,6 +54,11 @@ class Count(unittest.TestCase):
         self.assertEqual(self.cases('TIMEOUT', '5 passed, 0 failed, 0 skipped\n'), (5, 1, 0))
         self.assertEqual(self.cases('FAIL', stderr='Synthesis: Tested: 3 | Passing: 3 | Failing: 0'), (3, 1, 0))
 
+    def test_leak_is_a_failure(self):
+        output = '==7==ERROR: LeakSanitizer: detected memory leaks\nSynthesis: Tested: 3 | Passing: 3 | Failing: 0'
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertEqual(self.cases('OK', stderr=output), (3, 1, 0))
+
     def run_main(self, entries):
         with tempfile.NamedTemporaryFile('w', suffix='.json') as log:
             log.writelines(json.dumps(entry) + '\n' for entry in entries)
