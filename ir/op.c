@@ -31,14 +31,14 @@ const char *muse_attr_kind_name(MuseAttrKind kind) {
   return attr_kind_names[kind];
 }
 
-static const char *copy_text(const char *text, size_t length) {
+static char *copy_text(const char *text, size_t length) {
   char *copy = strndup(text, length); // lives as long as the program
   MUSE_ASSERT(copy);
   return copy;
 }
 
 static void parse_default(MuseAttrSchema *entry, const char *text, size_t length) {
-  const char *value = copy_text(text, length);
+  char *value = copy_text(text, length);
   bool ok = true;
   switch (entry->kind) {
     case MUSE_ATTR_INT: ok = muse_parse_i64(value, &entry->value.i); break;
@@ -52,6 +52,7 @@ static void parse_default(MuseAttrSchema *entry, const char *text, size_t length
     case MUSE_ATTR_INTS: ok = false; break; // no op needs a list as default
   }
   MUSE_ASSERT(ok && "bad default in ops.def");
+  if (entry->kind != MUSE_ATTR_TEXT) free(value);
 }
 
 // "axes:ints, eps:real=1e-06, name:text?"
