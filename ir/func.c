@@ -72,6 +72,17 @@ MuseBuffer *muse_module_add_buffer(MuseModule *module, const char *name, MuseTyp
   return buffer;
 }
 
+void muse_module_set_buffers(MuseModule *module, MuseBuffer *const *buffers, int n) {
+  muse_map_destroy(module->buffer_by_name);
+  module->buffer_by_name = muse_map_create();
+  for (int i = 0; i < n; i++) {
+    module->buffers[i] = buffers[i];
+    buffers[i]->index = i;
+    muse_map_put(module->buffer_by_name, buffers[i]->name, buffers[i]);
+  }
+  module->n_buffers = n;
+}
+
 MuseBuffer *muse_module_buffer(const MuseModule *module, const char *name) {
   return muse_map_get(module->buffer_by_name, name);
 }

@@ -115,7 +115,7 @@ typedef struct MuseBuffer {
   const char *name;
   MuseType type;
   int index;          // in the module's list
-  const char *role;   // "param" "moment" "packed" "const" "grad" "input" "hyper" "output" "state"
+  const char *role;   // "param" "scale" "moment" "packed" "const" "grad" "input" "hyper" "output" "state"
   MuseAttrList attrs; // init, std, layer, decay, ...
 } MuseBuffer;
 
@@ -175,6 +175,8 @@ MuseFunc *muse_module_func(const MuseModule *module, const char *name); // NULL 
 void muse_module_remove_func(MuseModule *module, MuseFunc *func);
 // The name must be new.
 MuseBuffer *muse_module_add_buffer(MuseModule *module, const char *name, MuseType type, const char *role);
+// Keeps only the listed buffers, in this order.
+void muse_module_set_buffers(MuseModule *module, MuseBuffer *const *buffers, int n);
 MuseBuffer *muse_module_buffer(const MuseModule *module, const char *name); // NULL when absent; hashed
 MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType type);
 MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer); // existing argument, or a new one bound to it

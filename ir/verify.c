@@ -361,7 +361,7 @@ MuseStatus muse_verify_func(MuseFunc *func, MuseInferFn infer, MuseDiag *diag) {
 }
 
 static MuseStatus verify_buffers(MuseModule *module, MuseDiag *diag) {
-  static const char *const roles[] = {"param", "moment", "packed", "const", "grad", "input", "hyper", "output", "state"};
+  static const char *const roles[] = {"param", "scale", "moment", "packed", "const", "grad", "input", "hyper", "output", "state"};
   for (int i = 0; i < module->n_buffers; i++) {
     const MuseBuffer *b = module->buffers[i];
     if (muse_module_buffer(module, b->name) != b || b->index != i) {

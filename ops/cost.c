@@ -26,6 +26,8 @@ static double map_flops(MuseOpKind kind) {
   case MUSE_OP_cast: return 0;
   case MUSE_OP_exp:
   case MUSE_OP_log:
+  case MUSE_OP_sin:
+  case MUSE_OP_cos:
   case MUSE_OP_tanh:
   case MUSE_OP_sigmoid: return TRANSCENDENTAL;
   case MUSE_OP_softplus: return 2 * TRANSCENDENTAL;

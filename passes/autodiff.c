@@ -1,0 +1,118 @@
+// autodiff: reverse mode. A function marked `differentiate` returns its loss as result 0; the pass appends the backward program
+// and one more result for each parameter that the loss depends on, bound to the buffer grad.NAME.
+//   before: func @grad(%w {buffer = "w"}, ...) {differentiate = true} { ...; return %loss }
+//   after:  ... backward ops (stage backward, layer of the op they belong to) ...; return %loss, %dw
+// The cotangent of the loss is 1/gradient_accumulation_steps. With more than one micro-batch a step the old content of grad.NAME
+// is added, so that the caller only has to zero the buffers before the first one.
+// A parameter kept as int8 latents (argument attribute `latent`) enters as mul(cast(w8), delta): its gradient is that product's.
+#include "passes/analysis.h"
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+typedef struct Autodiff {
+  MusePassCtx *cx;
+  MuseFunc *fn;
+  MuseValue **cotangent; // by value id of the forward program
+  MuseValue *rng;
+} Autodiff;
+
+static bool wants_rng(const MuseFunc *fn) {
+  for (const MuseOp *op = fn->body.first; op; op = op->next)
+    if (op->kind == MUSE_OP_bit_linear && strcmp(muse_op_text(op, "gradient"), "int8") == 0) return true;
+  return false;
+}
+
+static void accumulate(Autodiff *a, MuseBuilder *b, MuseValue *v, MuseValue *c) {
+  MUSE_ASSERT(muse_type_eq(v->type, c->type));
+  MuseValue **slot = &a->cotangent[v->id];
+  if (!*slot) {
+    *slot = c;
+    return;
+  }
+  // Cotangents of 16-bit activations are added in f32.
+  MuseDtype sum_dtype = v->type.dtype == MUSE_F64 ? MUSE_F64 : MUSE_F32;
+  MuseValue *sum = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, sum_dtype), muse_build_cast(b, c, sum_dtype));
+  *slot = muse_build_cast(b, sum, v->type.dtype);
+}
+
+static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
+  MuseValue *d_results[8] = {0}, *d_operands[16] = {0};
+  bool any = false;
+  MUSE_ASSERT(op->n_results <= 8 && op->n_operands <= 16);
+  for (int i = 0; i < op->n_results; i++) any |= (d_results[i] = a->cotangent[op->results[i]->id]) != NULL;
+  if (!any || !muse_op_has_grad(op->kind)) return;
+  MuseBuilder b = muse_builder_before(a->cx->module, before);
+  b.loc = op->loc, b.layer = op->layer, b.stage = MUSE_STAGE_BACKWARD;
+  MuseGrad g = {.b = &b, .op = op, .d_results = d_results, .d_operands = d_operands, .rng = a->rng};
+  muse_op_grad(&g);
+  for (int i = 0; i < op->n_operands; i++)
+    if (d_operands[i]) accumulate(a, &b, op->operands[i], d_operands[i]);
+}
+
+// The value whose cotangent is the gradient of argument `index`: the argument, or the dequantised latent.
+static MuseValue *gradient_point(MuseFunc *fn, int index) {
+  MuseValue *arg = fn->body.args[index];
+  if (!fn->body.arg_attrs || !muse_attr_bool_or(&fn->body.arg_attrs[index], "latent", false)) return muse_dtype_is_float(arg->type.dtype) ? arg : NULL;
+  for (MuseOp *op = fn->body.first; op; op = op->next)
+    if (op->kind == MUSE_OP_mul && op->operands[0]->def && op->operands[0]->def->kind == MUSE_OP_cast && op->operands[0]->def->operands[0] == arg)
+      return op->results[0];
+  return NULL;
+}
+
+static void append_results(Autodiff *a, MuseOp *ret, int n_args, int64_t micro_batches) {
+  MuseModule *m = a->cx->module;
+  MuseFunc *fn = a->fn;
+  int n = ret->n_operands, cap = n + n_args;
+  MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, cap);
+  MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, cap);
+  for (int i = 0; i < n; i++) values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
+  for (int i = 0; i < n_args; i++) {
+    const char *name = muse_func_arg_buffer(fn, i);
+    const MuseBuffer *buffer = name ? muse_module_buffer(m, name) : NULL;
+    MuseValue *point = buffer && strcmp(buffer->role, "param") == 0 ? gradient_point(fn, i) : NULL;
+    MuseValue *g = point && point->id >= 0 ? a->cotangent[point->id] : NULL;
+    if (!g) continue;
+    char *grad_name = muse_arena_printf(m->arena, "grad.%s", name);
+    MuseBuffer *grad = muse_module_buffer(m, grad_name);
+    if (!grad) grad = muse_module_add_buffer(m, grad_name, g->type, "grad");
+    if (micro_batches > 1) {
+      MuseBuilder b = muse_builder_before(m, ret);
+      MuseOp *def = g->def;
+      if (def) b.loc = def->loc, b.layer = def->layer;
+      b.stage = MUSE_STAGE_BACKWARD;
+      g = muse_build_binary(&b, MUSE_OP_add, muse_func_arg_for_buffer(fn, grad), g);
+    }
+    values[n] = g;
+    muse_attr_set_text(m, &attrs[n], "buffer", grad_name);
+    n++;
+  }
+  muse_op_set_operands(m, ret, n, values);
+  fn->result_attrs = attrs;
+  fn->n_results = n;
+}
+
+bool muse_pass_autodiff(MusePassCtx *cx, MuseFunc *fn) {
+  if (!muse_attr_bool_or(&fn->attrs, "differentiate", false)) return false;
+  muse_attr_remove(&fn->attrs, "differentiate");
+  MuseOp *ret = fn->body.last;
+  MUSE_ASSERT(ret && ret->kind == MUSE_OP_return && ret->n_operands >= 1);
+  Autodiff a = {.cx = cx, .fn = fn};
+  int n_args = fn->body.n_args;
+  if (wants_rng(fn)) {
+    MuseBuffer *rng = muse_module_buffer(cx->module, "rng");
+    MUSE_ASSERT(rng != NULL);
+    a.rng = muse_func_arg_for_buffer(fn, rng);
+  }
+  int n_ids = muse_func_number(fn);
+  a.cotangent = MUSE_NEW_ARRAY(cx->scratch, MuseValue *, n_ids + 1);
+  int64_t micro_batches = muse_attr_int_or(&cx->module->attrs, "gradient_accumulation_steps", 1);
+  MuseBuilder b = muse_builder_before(cx->module, ret);
+  b.layer = -1, b.stage = MUSE_STAGE_BACKWARD;
+  MuseValue *loss = ret->operands[0];
+  a.cotangent[loss->id] = muse_build_const(&b, 1.0 / (double)micro_batches);
+  MuseOp *last_forward = a.cotangent[loss->id]->def->prev;
+  for (MuseOp *op = last_forward; op; op = op->prev) differentiate_op(&a, op, ret);
+  append_results(&a, ret, n_args, micro_batches);
+  return true;
+}

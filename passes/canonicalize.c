@@ -1,0 +1,54 @@
+// canonicalize: one form for what can be written in several, so that cse and the fusion passes see equal things as equal.
+//   before: %1 = reshape %0 {shape = [4,6]}      after: %2 = reshape %0 {shape = [24]}
+//           %2 = reshape %1 {shape = [24]}
+// Legal because a view of a view is a view, and x+0, x*1, cast to its own type and double negation are x (x+0 only
+// turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the constant +0 alone).
+#include "passes/analysis.h"
+#include "passes/rewrite.h"
+
+static bool is_view(const MuseValue *v, MuseOpKind kind) { return v->def && v->def->kind == kind; }
+
+// The value that an op is the same as, or NULL. May retarget the op's operand to skip a chain.
+static MuseValue *same_as(MusePassCtx *cx, MuseOp *op, bool *changed) {
+  MuseValue *x = op->n_operands ? op->operands[0] : NULL;
+  double c;
+  switch (op->kind) {
+    case MUSE_OP_reshape:
+      while (is_view(x, MUSE_OP_reshape)) op->operands[0] = x = x->def->operands[0], *changed = true;
+      return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_broadcast:
+      while (is_view(x, MUSE_OP_broadcast)) op->operands[0] = x = x->def->operands[0], *changed = true;
+      return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_cast: return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_neg: return is_view(x, MUSE_OP_neg) ? x->def->operands[0] : NULL;
+    case MUSE_OP_mul:
+    case MUSE_OP_div:
+      return muse_is_const(op->operands[1], &c) && c == 1 && muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_add:
+    case MUSE_OP_sub:
+      return muse_is_const(op->operands[1], &c) && c == 0 && muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    default: return NULL;
+  }
+  (void)cx;
+}
+
+bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
+  bool changed = false;
+  MuseRewriter r;
+  muse_rewrite_begin(&r, cx->scratch, fn);
+  for (MuseOp *op = fn->body.first, *next; op; op = next) {
+    next = op->next;
+    muse_rewrite_operands(&r, op);
+    if (muse_op_info(op->kind)->traits & MUSE_TRAIT_COMMUTATIVE && muse_is_const(op->operands[0], NULL) && !muse_is_const(op->operands[1], NULL)) {
+      MuseValue *t = op->operands[0];
+      op->operands[0] = op->operands[1];
+      op->operands[1] = t;
+      changed = true;
+    }
+    MuseValue *same = same_as(cx, op, &changed);
+    if (!same) continue;
+    muse_rewrite_replace_op(&r, op, &same);
+    changed = true;
+  }
+  return changed;
+}

@@ -1,0 +1,99 @@
+// pack_ternary: a parameter is ternarised once per update, not once per micro-batch. ternarize ops of parameters leave the
+// functions of the step; their results become buffers (role "packed") that @pack fills when a model is loaded and @update
+// refreshes right after it has written the parameter.
+//   before: func @grad(%w {buffer = "w"}) { %t, %g = ternarize %w; ... }
+//   after:  func @grad(%t {buffer = "trits.w"}, %g {buffer = "gamma.w"}) { ... }
+//           func @pack(%w {buffer = "w"}) { %t, %g = ternarize %w; return %t, %g }     (the same in @update, on its new w)
+// Legal because a parameter changes only in @update.
+#include "passes/rewrite.h"
+
+#include <string.h>
+
+typedef struct Packed { const char *trits, *gamma; } Packed;
+
+// Where a weight value comes from: a parameter argument, or the dequantised latent of one (mul(cast(w8), delta)).
+static const char *parameter_of(MuseFunc *fn, const MuseValue *w) {
+  if (w->def && w->def->kind == MUSE_OP_mul && w->def->operands[0]->def && w->def->operands[0]->def->kind == MUSE_OP_cast)
+    w = w->def->operands[0]->def->operands[0];
+  if (w->def) return NULL;
+  const char *name = muse_func_arg_buffer(fn, w->index);
+  const MuseBuffer *buffer = name ? muse_module_buffer(fn->module, name) : NULL;
+  return buffer && strcmp(buffer->role, "param") == 0 ? name : NULL;
+}
+
+static void append_result(MuseModule *m, MuseFunc *fn, MuseValue *v, const char *buffer) {
+  MuseOp *ret = fn->body.last;
+  int n = ret->n_operands;
+  MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, n + 1);
+  MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, n + 1);
+  for (int i = 0; i < n; i++) values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
+  values[n] = v;
+  muse_attr_set_text(m, &attrs[n], "buffer", buffer);
+  muse_op_set_operands(m, ret, n + 1, values);
+  fn->result_attrs = attrs;
+  fn->n_results = n + 1;
+}
+
+// The value of parameter `name` in `fn` after its update (the result bound to it), else the argument.
+static MuseValue *current_value(MuseFunc *fn, const MuseBuffer *buffer) {
+  MuseOp *ret = fn->body.last;
+  for (int i = 0; i < ret->n_operands; i++) {
+    const char *bound = muse_func_result_buffer(fn, i);
+    if (bound && strcmp(bound, buffer->name) == 0) return ret->operands[i];
+  }
+  return muse_func_arg_for_buffer(fn, buffer);
+}
+
+static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, const MuseBuffer *param, const Packed *p) {
+  MuseBuilder b = muse_builder_before(m, fn->body.last);
+  b.loc = ternarize->loc, b.layer = ternarize->layer, b.stage = MUSE_STAGE_UPDATE;
+  MuseValue *w = current_value(fn, param);
+  if (w->type.dtype == MUSE_I8) { // latents on a grid
+    const MuseBuffer *delta = muse_module_buffer(m, muse_arena_printf(m->arena, "delta.%s", param->name));
+    MUSE_ASSERT(delta != NULL);
+    w = muse_build_binary(&b, MUSE_OP_mul, muse_build_cast(&b, w, MUSE_F32), muse_func_arg_for_buffer(fn, delta));
+  }
+  MuseOp *op = muse_build_op(&b, MUSE_OP_ternarize, 1, &w, &ternarize->attrs);
+  append_result(m, fn, op->results[0], p->trits);
+  append_result(m, fn, op->results[1], p->gamma);
+}
+
+static MuseFunc *pack_function(MuseModule *m) {
+  MuseFunc *pack = muse_module_func(m, "pack");
+  if (pack) return pack;
+  pack = muse_func_create(m, "pack");
+  MuseOp *ret = muse_op_create(m, MUSE_OP_return, 0, NULL, 0, NULL);
+  ret->layer = -1;
+  muse_op_append(ret, &pack->body);
+  return pack;
+}
+
+bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
+  if (strcmp(fn->name, "pack") == 0 || strcmp(fn->name, "update") == 0) return false;
+  MuseModule *m = cx->module;
+  bool changed = false;
+  MuseRewriter r;
+  muse_rewrite_begin(&r, cx->scratch, fn);
+  for (MuseOp *op = fn->body.first, *next; op; op = next) {
+    next = op->next;
+    muse_rewrite_operands(&r, op);
+    if (op->kind != MUSE_OP_ternarize) continue;
+    const char *name = parameter_of(fn, op->operands[0]);
+    if (!name) continue;
+    const char *suffix = muse_op_bool(op, "transpose") ? ".transposed" : "";
+    Packed p = {muse_arena_printf(m->arena, "trits%s.%s", suffix, name), muse_arena_printf(m->arena, "gamma%s.%s", suffix, name)};
+    MuseBuffer *trits = muse_module_buffer(m, p.trits), *gamma = muse_module_buffer(m, p.gamma);
+    if (!trits) {
+      trits = muse_module_add_buffer(m, p.trits, op->results[0]->type, "packed");
+      gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
+      const MuseBuffer *param = muse_module_buffer(m, name);
+      add_packing(m, pack_function(m), op, param, &p);
+      MuseFunc *update = muse_module_func(m, "update");
+      if (update) add_packing(m, update, op, param, &p);
+    }
+    MuseValue *values[2] = {muse_func_arg_for_buffer(fn, trits), muse_func_arg_for_buffer(fn, gamma)};
+    muse_rewrite_replace_op(&r, op, values);
+    changed = true;
+  }
+  return changed;
+}
