@@ -46,4 +46,7 @@ typedef struct MuseCpuModule {
 } MuseCpuModule;
 #define MUSE_CPU_MODULE_ABI 1u
 
+// Loads libmuse-cpu.so: beside the program, then the installed library folder, then the loader's paths. Stays loaded.
+MuseStatus muse_cpu_module_load(const MuseCpuModule **out_module, MuseDiag *diag);
+
 #endif

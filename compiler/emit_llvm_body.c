@@ -20,6 +20,12 @@ static LLVMValueRef unary(MuseLlvm *ll, MuseOpKind kind, MuseDtype dtype, LLVMVa
     case MUSE_OP_sqrt: return muse_llvm_sqrt(ll, x);
     case MUSE_OP_rsqrt: return muse_llvm_rsqrt(ll, x);
     case MUSE_OP_recip: return LLVMBuildFDiv(ll->b, muse_llvm_const(LLVMTypeOf(x), 1), x, "");
+    case MUSE_OP_sin:
+    case MUSE_OP_cos: {
+      LLVMValueRef sin, cos;
+      muse_llvm_sincos(ll, x, &sin, &cos);
+      return kind == MUSE_OP_sin ? sin : cos;
+    }
     case MUSE_OP_tanh: return muse_llvm_tanh(ll, x);
     case MUSE_OP_sigmoid: return muse_llvm_sigmoid(ll, x);
     case MUSE_OP_softplus: return muse_llvm_softplus(ll, x);
