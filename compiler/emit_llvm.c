@@ -31,7 +31,7 @@ const char *muse_emit_llvm_version(void) { return "LLVM " LLVM_VERSION_STRING ",
 
 // The emitters write loops as they should be: what is left is cleaning up. (No loop-idiom: it would call memset.)
 static const char passes[] =
-    "function(early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,"
+    "function(mem2reg,early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,"
     "loop-mssa(licm),gvn<no-pre;no-load-pre>,loop(loop-reduce),instsimplify,adce,simplifycfg)";
 
 static void init_types(MuseLlvm *ll) {

@@ -114,7 +114,7 @@ struct MuseLlvmBody {
   const MuseOp *kernel;
   MuseType domain;
   int64_t columns;
-  bool flat;
+  int dropped;
   LLVMValueRef row, column, active;
   bool aligned;
   int lanes, half;
@@ -128,21 +128,31 @@ bool muse_llvm_is_row_value(MuseType type, MuseType domain) {
   return muse_type_last_dim(domain) == 1 || muse_type_last_dim(type) == 1;
 }
 
+// The type without the dimensions that the domain has dropped.
+static MuseType place_type(const MuseLlvmBody *body, MuseType type) {
+  type.rank = type.rank > body->dropped ? type.rank - body->dropped : 0;
+  return type;
+}
+
 static Level level_of(const MuseLlvmBody *body, MuseType type) {
   if (muse_type_elements(type) == 1) return LEVEL_STAGE;
   return muse_llvm_is_row_value(type, body->domain) ? LEVEL_ROW : LEVEL_PLACE;
 }
 
 MuseLlvmBody *muse_llvm_body_create(MuseLlvm *ll, const MuseOp *kernel, MuseType domain) {
+  return muse_llvm_body_create_dropped(ll, kernel, domain, 0);
+}
+
+MuseLlvmBody *muse_llvm_body_create_dropped(MuseLlvm *ll, const MuseOp *kernel, MuseType domain, int dropped) {
   MuseLlvmBody *body = MUSE_NEW(ll->arena, MuseLlvmBody);
-  *body = (MuseLlvmBody){.ll = ll, .kernel = kernel, .domain = domain, .columns = muse_type_last_dim(domain), .lanes = 1};
+  *body = (MuseLlvmBody){.ll = ll, .kernel = kernel, .domain = domain, .dropped = dropped, .columns = muse_type_last_dim(domain), .lanes = 1};
   int n = kernel->body->n_args;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) n += op->n_results;
   body->entry = MUSE_NEW_ARRAY(ll->arena, Entry, n);
   for (int i = 0; i < kernel->body->n_args; i++) body->entry[body->n++].value = kernel->body->args[i];
   for (const MuseOp *op = kernel->body->first; op; op = op->next)
     for (int r = 0; r < op->n_results; r++) body->entry[body->n++].value = op->results[r];
-  for (int i = 0; i < n; i++) body->entry[i].level = level_of(body, body->entry[i].value->type);
+  for (int i = 0; i < n; i++) body->entry[i].level = level_of(body, place_type(body, body->entry[i].value->type));
   return body;
 }
 
@@ -207,7 +217,7 @@ static LLVMValueRef load_arg(MuseLlvmBody *body, Entry *e, int lanes) {
     return LLVMGetUndef(muse_llvm_vector(ll->f32, lanes));
   }
   if (e->level == LEVEL_STAGE) return muse_llvm_load(ll, type.dtype, ptr, muse_llvm_i64(ll, 0), 1, NULL);
-  if (!e->base) e->base = muse_llvm_row_offset(ll, type, body->domain, body->row);
+  if (!e->base) e->base = muse_llvm_row_offset(ll, place_type(body, type), body->domain, body->row);
   if (e->level == LEVEL_ROW) return muse_llvm_load(ll, type.dtype, ptr, e->base, 1, NULL);
   LLVMValueRef index = LLVMBuildAdd(ll->b, e->base, body->column, "");
   return muse_llvm_load(ll, type.dtype, ptr, index, lanes, body->active);
@@ -217,7 +227,7 @@ static MuseLlvmRandom random_of(MuseLlvmBody *body, const MuseOp *op, Level leve
   MuseLlvm *ll = body->ll;
   MuseType type = op->results[0]->type;
   MuseLlvmRandom random = {.index = muse_llvm_i64(ll, 0)};
-  if (level != LEVEL_STAGE) random.index = muse_llvm_row_offset(ll, type, body->domain, body->row);
+  if (level != LEVEL_STAGE) random.index = muse_llvm_row_offset(ll, place_type(body, type), body->domain, body->row);
   if (level == LEVEL_PLACE) {
     random.index = LLVMBuildAdd(ll->b, random.index, body->column, "");
     random.aligned = body->aligned && body->lanes % 4 == 0 &&
@@ -319,9 +329,9 @@ void muse_llvm_body_at_row(MuseLlvmBody *body, LLVMValueRef row) {
     if (e->level != LEVEL_STAGE) e->scalar = e->base = NULL;
     // Offsets of the row are needed in every step: computed here, where they dominate all of them.
     if (!e->value->def && e->level == LEVEL_PLACE && !muse_dtype_is_trit(e->value->type.dtype) &&
-        (muse_type_broadcasts_to(e->value->type, body->domain) ||
+        (muse_type_broadcasts_to(place_type(body, e->value->type), body->domain) ||
          muse_type_elements(e->value->type) == muse_type_elements(body->domain)))
-      e->base = muse_llvm_row_offset(body->ll, e->value->type, body->domain, row);
+      e->base = muse_llvm_row_offset(body->ll, place_type(body, e->value->type), body->domain, row);
   }
   compute_scalars(body, LEVEL_ROW);
 }
@@ -361,7 +371,7 @@ static const MuseValue *yielded(const MuseLlvmBody *body, int index) { return bo
 void muse_llvm_body_store(MuseLlvmBody *body, int index) {
   MuseLlvm *ll = body->ll;
   const MuseValue *value = yielded(body, index);
-  LLVMValueRef offset = muse_llvm_row_offset(ll, value->type, body->domain, body->row);
+  LLVMValueRef offset = muse_llvm_row_offset(ll, place_type(body, value->type), body->domain, body->row);
   LLVMValueRef at = LLVMBuildAdd(ll->b, offset, body->column, "");
   muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, index), at, muse_llvm_body_value(body, value), body->lanes, body->active);
 }
@@ -369,7 +379,7 @@ void muse_llvm_body_store(MuseLlvmBody *body, int index) {
 void muse_llvm_body_store_row(MuseLlvmBody *body, int index) {
   MuseLlvm *ll = body->ll;
   const MuseValue *value = yielded(body, index);
-  LLVMValueRef at = muse_llvm_row_offset(ll, value->type, body->domain, body->row);
+  LLVMValueRef at = muse_llvm_row_offset(ll, place_type(body, value->type), body->domain, body->row);
   muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, index), at, muse_llvm_body_scalar(body, value), 1, NULL);
 }
 

@@ -34,6 +34,8 @@ LLVMValueRef muse_llvm_map_op(MuseLlvm *ll, const MuseOp *op, const LLVMValueRef
 typedef struct MuseLlvmBody MuseLlvmBody;
 
 MuseLlvmBody *muse_llvm_body_create(MuseLlvm *ll, const MuseOp *kernel, MuseType domain);
+// The same for a domain that lacks the last `dropped` dimensions of its tensors, all of them 1.
+MuseLlvmBody *muse_llvm_body_create_dropped(MuseLlvm *ll, const MuseOp *kernel, MuseType domain, int dropped);
 MuseLlvmBody *muse_llvm_body_clone(const MuseLlvmBody *body); // with what is bound so far
 void muse_llvm_body_begin(MuseLlvmBody *body);
 void muse_llvm_body_at_row(MuseLlvmBody *body, LLVMValueRef row); // i64

@@ -2,7 +2,9 @@
 
 #include "compiler/kernel_info.h"
 
+#include "compiler/skel_map.h"
 #include "compiler/skel_scan.h"
+#include "compiler/skel_transpose.h"
 
 #include <string.h>
 
@@ -10,8 +12,10 @@
 static const MuseSkeleton skeletons[] = {
   {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
   {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
+  {"map", muse_skel_map_info, muse_skel_map_in_place},
   {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
   {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
+  {"transpose", muse_skel_transpose_info, NULL},
   {NULL, NULL, NULL}, // end
 };
 
