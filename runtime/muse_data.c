@@ -1,0 +1,121 @@
+// muse-data: makes token sets from text, and shows what they hold.
+#include "runtime/data_commands.h"
+
+#include "ir/base/str.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number) { stop = 1; }
+
+static void catch_signals(void) {
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}; // a second Ctrl-C ends at once
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
+  MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30, .stop = &stop};
+  bool help = false;
+  const MuseOption table[] = {
+      {"output", 'o', MUSE_OPT_TEXT, "NAME", "Writes NAME.bin and NAME.idx.", &o.output},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "KIND", "How text becomes ids: bytes (the default).", &o.tokenizer},
+      {"ending", 'e', MUSE_OPT_LIST, "END", "Takes only names that end like this (or so with .gz); may be repeated.", &o.endings},
+      {"max-tokens", 0, MUSE_OPT_INT, "N", "Stops after the document that brings the total to N tokens.", &o.max_tokens},
+      {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (1 GiB).", &o.max_document},
+      {"keep-duplicates", 0, MUSE_OPT_FLAG, NULL, "Keeps documents that equal an earlier one.", &o.keep_duplicates},
+      {"threads", 'j', MUSE_OPT_INT, "N", "Number of threads (all cores); the result is the same for any.", &o.threads},
+      {"quiet", 'q', MUSE_OPT_FLAG, NULL, "No progress on the terminal.", &o.quiet},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Prints the summary as JSON.", &o.json},
+      {NULL},
+  };
+  MuseStatus status = muse_options_parse(argc, argv, table, &o.inputs, &help, diag);
+  if (status == MUSE_OK && help) {
+    muse_options_help(table, "muse-data tokenize [options] FOLDER|FILE... -o NAME",
+                      "Makes a token set of all UTF-8 text in folders and files, gzip-compressed or not.", stdout);
+  } else if (status == MUSE_OK) {
+    if (o.inputs.len == 0) status = muse_error(diag, MUSE_ERR_INPUT, "name at least one folder or file with text");
+    else if (!o.output || !*o.output) status = muse_error(diag, MUSE_ERR_INPUT, "say with -o NAME where the token set goes");
+    else if (o.threads < 0 || o.max_tokens < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--threads and --max-tokens take numbers from 0 on");
+  }
+  if (status == MUSE_OK && !help) {
+    catch_signals();
+    status = muse_data_tokenize(&o, stdout, diag);
+  }
+  muse_text_list_free(&o.inputs);
+  muse_text_list_free(&o.endings);
+  return status;
+}
+
+static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
+  MuseInspectOptions o = {.n_documents = 3, .document = -1, .max_tokens = 400};
+  MuseTextList names = {0};
+  bool help = false;
+  const MuseOption table[] = {
+      {"documents", 'n', MUSE_OPT_INT, "N", "Number of random documents to show (3).", &o.n_documents},
+      {"document", 'd', MUSE_OPT_INT, "I", "Shows document number I, counted from 0.", &o.document},
+      {"max-tokens", 0, MUSE_OPT_INT, "N", "Shows at most N tokens of a document (400).", &o.max_tokens},
+      {"seed", 0, MUSE_OPT_INT, "S", "Chooses other random documents.", &o.seed},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "KIND", "Decodes with this tokenizer; needed for version 1.", &o.tokenizer},
+      {"scan", 0, MUSE_OPT_FLAG, NULL, "Reads and checks every id.", &o.scan},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Prints JSON.", &o.json},
+      {NULL},
+  };
+  MuseStatus status = muse_options_parse(argc, argv, table, &names, &help, diag);
+  if (status == MUSE_OK && help) {
+    muse_options_help(table, "muse-data inspect [options] NAME", "Shows what a token set holds.", stdout);
+  } else if (status == MUSE_OK) {
+    if (names.len != 1) status = muse_error(diag, MUSE_ERR_INPUT, "name one token set to inspect");
+    else if (o.n_documents < 0 || o.max_tokens < 0 || o.document < -1)
+      status = muse_error(diag, MUSE_ERR_INPUT, "--documents, --document and --max-tokens take numbers from 0 on");
+    else o.name = names.data[0], status = muse_data_inspect(&o, stdout, diag);
+  }
+  muse_text_list_free(&names);
+  return status;
+}
+
+static const struct {
+  const char *name;
+  MuseStatus (*run)(int argc, char **argv, MuseDiag *diag);
+  const char *help;
+} commands[] = {
+    {"tokenize", run_tokenize, "makes a token set from folders and files"},
+    {"inspect", run_inspect, "shows what a token set holds"},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_usage(FILE *out) {
+  fputs("usage: muse-data COMMAND [options]\n\n", out);
+  for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+  fputs("\n'muse-data COMMAND --help' lists the options of a command.\n", out);
+}
+
+static MuseStatus run(int argc, char **argv, MuseDiag *diag) {
+  if (argc < 2) {
+    print_usage(stderr);
+    return MUSE_ERR_INPUT;
+  }
+  if (muse_str_eq(argv[1], "--help") || muse_str_eq(argv[1], "-h")) {
+    print_usage(stdout);
+    return MUSE_OK;
+  }
+  const char *names[N_COMMANDS];
+  for (int i = 0; i < N_COMMANDS; i++) {
+    if (muse_str_eq(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1, diag);
+    names[i] = commands[i].name;
+  }
+  const char *near = muse_str_nearest(argv[1], names, N_COMMANDS);
+  return muse_error(diag, MUSE_ERR_INPUT, "there is no command '%s'%s%s%s", argv[1], near ? "; did you mean '" : "",
+                    near ? near : "", near ? "'?" : "; see muse-data --help");
+}
+
+int main(int argc, char **argv) {
+  MuseDiag *diag = muse_diag_create();
+  MuseStatus status = run(argc, argv, diag);
+  muse_diag_print(diag, stderr);
+  muse_diag_destroy(diag);
+  if (fflush(stdout) != 0 && status == MUSE_OK) status = MUSE_ERR_FAILED; // a full disk behind a redirection
+  return status;
+}

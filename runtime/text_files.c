@@ -1,0 +1,189 @@
+// Text files: a sorted walk through folders, and a reader that decompresses and checks the encoding as it goes.
+#include "runtime/text_files.h"
+
+#include "ir/base/vec.h"
+#include "runtime/tokenizer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum { PIECE_BYTES = 65536, MAX_FOLDER_DEPTH = 256 };
+
+const char *muse_text_verdict_name(MuseTextVerdict verdict) {
+  static const char *const names[MUSE_N_TEXT_VERDICTS] = {
+      "text", "empty", "not UTF-8 text", "unreadable", "damaged gzip", "too large", "stopped",
+  };
+  return names[verdict];
+}
+
+// ---- reading
+
+// Bytes of a character that was cut by the end of a piece.
+typedef struct Utf8Check {
+  unsigned char carry[4];
+  size_t n_carry;
+} Utf8Check;
+
+// True while everything so far can be UTF-8 without NUL.
+static bool check_text(Utf8Check *c, const unsigned char *p, size_t n) {
+  size_t i = 0;
+  while (c->n_carry) { // at most three rounds
+    if (i == n) return true;
+    c->carry[c->n_carry++] = p[i++];
+    if (muse_utf8_length(c->carry, c->n_carry) > 0) c->n_carry = 0;
+    else if (c->n_carry == 4) return false;
+  }
+  while (i < n) {
+    if (p[i] == 0) return false;
+    if (p[i] < 0x80) {
+      i++;
+      continue;
+    }
+    int length = muse_utf8_length(p + i, n - i);
+    if (length == 0) {
+      if (n - i >= 4) return false;
+      c->n_carry = n - i;
+      memcpy(c->carry, p + i, c->n_carry);
+      return true;
+    }
+    i += (size_t)length;
+  }
+  return true;
+}
+
+// Opens a regular file through zlib, which passes plain files on as they are.
+static gzFile open_text(const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat st;
+  if (fd < 0) return NULL;
+  gzFile file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? gzdopen(fd, "rb") : NULL;
+  if (!file) close(fd);
+  return file;
+}
+
+static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t), void *user) {
+  char buffer[PIECE_BYTES];
+  Utf8Check check = {0};
+  uint64_t total = 0;
+  for (;;) {
+    int n = gzread(file, buffer, sizeof buffer), error;
+    gzerror(file, &error);
+    if (error == Z_ERRNO) return MUSE_TEXT_UNREADABLE;
+    if (n < 0 || (error != Z_OK && error != Z_STREAM_END)) return MUSE_TEXT_DAMAGED;
+    if (n == 0) break;
+    total += (uint64_t)n;
+    if (!check_text(&check, (unsigned char *)buffer, (size_t)n)) return MUSE_TEXT_BINARY;
+    if (total > max_bytes) return MUSE_TEXT_TOO_LARGE;
+    if (piece && !piece(user, buffer, (size_t)n)) return MUSE_TEXT_STOPPED;
+  }
+  if (check.n_carry) return MUSE_TEXT_BINARY;
+  return total ? MUSE_TEXT_OK : MUSE_TEXT_EMPTY;
+}
+
+MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes, bool (*piece)(void *user, const char *text, size_t n),
+                                 void *user) {
+  gzFile file = open_text(path);
+  if (!file) return MUSE_TEXT_UNREADABLE;
+  MuseTextVerdict verdict = stream(file, max_bytes, piece, user);
+  gzclose(file);
+  return verdict;
+}
+
+static bool append_piece(void *user, const char *text, size_t n) {
+  muse_str_append_n(user, text, n);
+  return true;
+}
+
+MuseTextVerdict muse_text_read(const char *path, uint64_t max_bytes, MuseStr *out) {
+  return muse_text_stream(path, max_bytes, append_piece, out);
+}
+
+// ---- walking
+
+typedef struct Walk {
+  const MuseTextList *endings;
+  MuseStatus (*found)(void *user, const char *path, MuseDiag *diag);
+  void *user;
+  MuseDiag *diag;
+} Walk;
+
+static bool has_ending(const Walk *w, const char *name) {
+  if (w->endings->len == 0) return true;
+  for (int i = 0; i < w->endings->len; i++) {
+    if (muse_str_ends_with(name, w->endings->data[i])) return true;
+    size_t n = strlen(name), m = strlen(w->endings->data[i]);
+    if (n >= m + 3 && memcmp(name + n - 3, ".gz", 3) == 0 && memcmp(name + n - 3 - m, w->endings->data[i], m) == 0) return true;
+  }
+  return false;
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+typedef MUSE_VEC(char *) Names;
+
+// Sorted names of a folder; false when it cannot be read.
+static bool list_folder(const char *path, Names *out_names) {
+  DIR *dir = opendir(path);
+  if (!dir) return false;
+  for (struct dirent *e; (e = readdir(dir));) {
+    if (e->d_name[0] == '.') continue;
+    char *name = strdup(e->d_name);
+    if (!name) muse_out_of_memory(256);
+    muse_vec_push(out_names, name);
+  }
+  closedir(dir);
+  if (out_names->len) qsort(out_names->data, out_names->len, sizeof *out_names->data, by_bytes);
+  return true;
+}
+
+static MuseStatus walk_folder(const Walk *w, const char *path, int depth);
+
+static MuseStatus visit(const Walk *w, const char *path, const char *name, int depth) {
+  struct stat st;
+  if (lstat(path, &st) != 0) return MUSE_OK; // removed while we walk
+  if (S_ISDIR(st.st_mode)) return walk_folder(w, path, depth + 1);
+  return S_ISREG(st.st_mode) && has_ending(w, name) ? w->found(w->user, path, w->diag) : MUSE_OK;
+}
+
+static MuseStatus walk_folder(const Walk *w, const char *path, int depth) {
+  Names names = {0};
+  if (depth > MAX_FOLDER_DEPTH || !list_folder(path, &names)) {
+    muse_warning_at(w->diag, (MuseLoc){0}, "the folder '%s' is left out: %s", path,
+                    depth > MAX_FOLDER_DEPTH ? "it lies too deep" : strerror(errno));
+    return MUSE_OK;
+  }
+  MuseStatus status = MUSE_OK;
+  for (size_t i = 0; i < names.len; i++) {
+    if (status == MUSE_OK) {
+      MuseStr child = {0};
+      muse_str_appendf(&child, "%s%s%s", path, muse_str_ends_with(path, "/") ? "" : "/", names.data[i]);
+      status = visit(w, child.data, names.data[i], depth);
+      muse_str_free(&child);
+    }
+    free(names.data[i]);
+  }
+  muse_vec_free(&names);
+  return status;
+}
+
+MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings,
+                          MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user, MuseDiag *diag) {
+  Walk w = {endings, found, user, diag};
+  struct stat st;
+  for (int i = 0; i < paths->len; i++) {
+    if (stat(paths->data[i], &st) != 0)
+      return muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", paths->data[i], strerror(errno));
+  }
+  for (int i = 0; i < paths->len; i++) {
+    // A path of the command line is taken as it is, a link or not, whatever its name.
+    if (stat(paths->data[i], &st) != 0) continue;
+    MUSE_TRY(S_ISDIR(st.st_mode) ? walk_folder(&w, paths->data[i], 0) : found(user, paths->data[i], diag));
+  }
+  return MUSE_OK;
+}
