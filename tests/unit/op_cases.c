@@ -52,6 +52,8 @@ static const Row rows[] = {
     UNARY(tanh, "u(-3,3)")
     UNARY(sigmoid, "u(-4,4)")
     UNARY(softplus, "u(-4,4)")
+    UNARY(sin, "u(-9,9)")
+    UNARY(cos, "u(-9,9)")
     UNARY(round, "u(-9,9)")
     UNARY(floor, "u(-9,9)")
     BINARY(add, "u(-2,2)", "u(-2,2)")
