@@ -3,6 +3,7 @@
 #include "compiler/emit_llvm.h"
 
 #include "compiler/emit_llvm_builder.h"
+#include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_target.h"
 
@@ -20,6 +21,8 @@
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"map", muse_emit_llvm_map},
   {"transpose", muse_emit_llvm_transpose},
+  {"gather_rows", muse_emit_llvm_gather_rows},
+  {"scatter_add_rows", muse_emit_llvm_scatter_add_rows},
   {"green_scan", muse_emit_llvm_green_scan},
   {"green_scan_grad", muse_emit_llvm_green_scan_grad},
   {"resolvent_scan", muse_emit_llvm_resolvent_scan},

@@ -2,6 +2,7 @@
 
 #include "compiler/kernel_info.h"
 
+#include "compiler/skel_embed.h"
 #include "compiler/skel_map.h"
 #include "compiler/skel_scan.h"
 #include "compiler/skel_transpose.h"
@@ -10,11 +11,13 @@
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
+  {"gather_rows", muse_gather_info, NULL},
   {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
   {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
   {"map", muse_skel_map_info, muse_skel_map_in_place},
   {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
   {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
+  {"scatter_add_rows", muse_gather_info, NULL},
   {"transpose", muse_skel_transpose_info, NULL},
   {NULL, NULL, NULL}, // end
 };
