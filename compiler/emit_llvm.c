@@ -3,7 +3,6 @@
 #include "compiler/emit_llvm.h"
 
 #include "compiler/emit_llvm_builder.h"
-#include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_target.h"
 
@@ -19,14 +18,17 @@
 
 // Rows by skeleton name; emitters of structured ops stand in files of their own.
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
-  {"map", muse_emit_llvm_map},
-  {"transpose", muse_emit_llvm_transpose},
-  {"gather_rows", muse_emit_llvm_gather_rows},
-  {"scatter_add_rows", muse_emit_llvm_scatter_add_rows},
   {"green_scan", muse_emit_llvm_green_scan},
   {"green_scan_grad", muse_emit_llvm_green_scan_grad},
+  {"int8_matmul", muse_emit_llvm_product},
+  {"map", muse_emit_llvm_map},
+  {"matmul", muse_emit_llvm_product},
+  {"pack_trits", muse_emit_llvm_pack_trits},
   {"resolvent_scan", muse_emit_llvm_resolvent_scan},
   {"resolvent_scan_grad", muse_emit_llvm_resolvent_scan_grad},
+  {"ternary_matmul", muse_emit_llvm_product},
+  {"transpose", muse_emit_llvm_transpose},
+  {"unpack_trits", muse_emit_llvm_unpack_trits},
 };
 
 #define EMITTER_VERSION "1"

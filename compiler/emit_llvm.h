@@ -17,5 +17,8 @@ typedef bool (*MuseLlvmEmit)(struct MuseLlvm *ll, const MuseOp *kernel);
 
 bool muse_emit_llvm_map(struct MuseLlvm *ll, const MuseOp *kernel);
 bool muse_emit_llvm_transpose(struct MuseLlvm *ll, const MuseOp *kernel);
+bool muse_emit_llvm_product(struct MuseLlvm *ll, const MuseOp *kernel); // matmul, ternary_matmul, int8_matmul
+bool muse_emit_llvm_pack_trits(struct MuseLlvm *ll, const MuseOp *kernel);
+bool muse_emit_llvm_unpack_trits(struct MuseLlvm *ll, const MuseOp *kernel);
 
 #endif
