@@ -14,7 +14,8 @@ MuseBuilder muse_builder_before(MuseModule *module, MuseOp *op) {
       .module = module, .region = op->region, .before = op, .loc = op->loc, .layer = op->layer, .stage = op->stage};
 }
 
-MuseOp *muse_build_op(MuseBuilder *b, MuseOpKind kind, int n_operands, MuseValue *const *operands, const MuseAttrList *attrs) {
+MuseOp *muse_build_op(MuseBuilder *b, MuseOpKind kind, int n_operands, MuseValue *const *operands,
+                      const MuseAttrList *attrs) {
   const MuseOpInfo *info = muse_op_info(kind);
   MUSE_ASSERT(n_operands >= info->min_operands && (info->max_operands < 0 || n_operands <= info->max_operands));
   // The one op whose result count varies outside control flow: a gradient for each float operand, none for doc and do.
@@ -46,7 +47,9 @@ MuseOp *muse_build_op(MuseBuilder *b, MuseOpKind kind, int n_operands, MuseValue
   return op;
 }
 
-MuseValue *muse_build_unary(MuseBuilder *b, MuseOpKind kind, MuseValue *x) { return muse_build_op(b, kind, 1, &x, NULL)->results[0]; }
+MuseValue *muse_build_unary(MuseBuilder *b, MuseOpKind kind, MuseValue *x) {
+  return muse_build_op(b, kind, 1, &x, NULL)->results[0];
+}
 
 MuseValue *muse_build_binary(MuseBuilder *b, MuseOpKind kind, MuseValue *x, MuseValue *y) {
   return muse_build_op(b, kind, 2, (MuseValue *[]){x, y}, NULL)->results[0];
@@ -90,7 +93,8 @@ MuseValue *muse_build_reduce_all(MuseBuilder *b, MuseOpKind kind, MuseValue *x) 
 }
 
 // Ops whose only attribute is a list of integers.
-static MuseValue *build_with_ints(MuseBuilder *b, MuseOpKind kind, const char *name, MuseValue *x, int n, const int64_t *ints) {
+static MuseValue *build_with_ints(MuseBuilder *b, MuseOpKind kind, const char *name, MuseValue *x, int n,
+                                  const int64_t *ints) {
   MuseAttrList attrs = {0};
   muse_attr_set_ints(b->module, &attrs, name, ints, n);
   return muse_build_op(b, kind, 1, &x, &attrs)->results[0];

@@ -1,5 +1,5 @@
 // rms_norm and softmax: composites over the last dimension. Operands may be storage types; arithmetic and result are f32 (f64 for
-// f64 operands), because norms and softmax stay in f32 under mixed precision (MODEL.md section 6).
+// f64 operands), because norms and softmax stay in f32 under mixed precision (docs/model.md section 6).
 
 #include "ops/hooks.h"
 
@@ -10,7 +10,8 @@ static MuseDtype compute_dtype(MuseType x) { return x.dtype == MUSE_F64 ? MUSE_F
 static MuseStatus infer_rows(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = muse_operand_type(op, 0);
   if (!muse_dtype_is_float(x.dtype) || x.rank < 1)
-    return muse_op_refuse(op, diag, "the operand is %s but must be a float tensor with at least one dimension", muse_type_text(x));
+    return muse_op_refuse(op, diag, "the operand is %s but must be a float tensor with at least one dimension",
+                          muse_type_text(x));
   *out = muse_type_with_dtype(x, compute_dtype(x));
   return MUSE_OK;
 }

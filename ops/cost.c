@@ -141,7 +141,8 @@ MuseCost muse_op_cost(const MuseOp *op) {
 }
 
 MuseCost muse_kernel_cost(const MuseOp *kernel) {
-  MuseCost cost = {.bytes = value_bytes(kernel->operands, kernel->n_operands) + value_bytes(kernel->results, kernel->n_results)};
+  MuseCost cost = {.bytes = value_bytes(kernel->operands, kernel->n_operands) +
+                            value_bytes(kernel->results, kernel->n_results)};
   int n = 0;
   for (const MuseOp *op = kernel->body->first; op; op = op->next, n++) {
     MuseCost one = muse_op_cost(op);

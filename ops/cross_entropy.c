@@ -2,45 +2,42 @@
 // [V,D] (cross_entropy) or a tensor train (tt_cross_entropy). The gradient ops compute the loss on the way.
 #include "ops/tensor_train.h"
 
+#include "ops/hooks.h"
+
 #include <math.h>
 #include <string.h>
-
-MuseStatus muse_infer_cross_entropy(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_cross_entropy(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_grad_cross_entropy(MuseGrad *g);
-MuseStatus muse_infer_cross_entropy_grad(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_cross_entropy_grad(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-MuseStatus muse_infer_tt_cross_entropy(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_tt_cross_entropy(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_grad_tt_cross_entropy(MuseGrad *g);
-MuseStatus muse_infer_tt_cross_entropy_grad(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_tt_cross_entropy_grad(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
 
 static MuseStatus check_rows(const MuseOp *op, int targets, MuseDiag *diag) {
   const char *name = muse_op_info(op->kind)->name;
   MuseType x = op->operands[0]->type, t = op->operands[targets]->type;
-  if (x.rank != 2 || x.dtype != MUSE_F32) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes x f32[N,D] as its first operand", name);
+  if (x.rank != 2 || x.dtype != MUSE_F32)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes x f32[N,D] as its first operand", name);
   if (t.rank != 1 || t.dtype != MUSE_I32 || t.dim[0] != x.dim[0])
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes targets i32[N] with the N of x as operand %d", name, targets + 1);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes targets i32[N] with the N of x as operand %d", name,
+                         targets + 1);
   return MUSE_OK;
 }
 
 static MuseStatus check_scalar(const MuseOp *op, int index, MuseDiag *diag) {
   if (muse_type_eq(op->operands[index]->type, muse_scalar_type(MUSE_F32))) return MUSE_OK;
-  return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes the cotangent of the loss, f32[], as operand %d", muse_op_info(op->kind)->name, index + 1);
+  return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes the cotangent of the loss, f32[], as operand %d",
+                       muse_op_info(op->kind)->name, index + 1);
 }
 
 static MuseStatus check_dense(const MuseOp *op, MuseDiag *diag) {
   MUSE_TRY(check_rows(op, 2, diag));
   MuseType x = op->operands[0]->type, table = op->operands[1]->type;
   if (table.rank != 2 || table.dtype != MUSE_F32 || table.dim[1] != x.dim[1])
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes a table f32[V,D] with the D of x as its second operand", muse_op_info(op->kind)->name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s takes a table f32[V,D] with the D of x as its second operand",
+                         muse_op_info(op->kind)->name);
   return MUSE_OK;
 }
 
 static MuseStatus check_train(const MuseOp *op, MuseDiag *diag) {
   MUSE_TRY(check_rows(op, 4, diag));
-  if (muse_op_int(op, "vocab") < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s needs vocab >= 1", muse_op_info(op->kind)->name);
+  if (muse_op_int(op, "vocab") < 1)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s needs vocab >= 1", muse_op_info(op->kind)->name);
   return muse_tt_check(op, 1, muse_op_int(op, "vocab"), op->operands[0]->type.dim[1], diag);
 }
 

@@ -5,7 +5,7 @@
 MuseStatus muse_infer_doc_begin(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType tokens = op->operands[0]->type;
   if (tokens.dtype != MUSE_I32 || tokens.rank != 2)
-    return muse_error(diag, MUSE_ERR_INPUT, "doc_begin: the operand (tokens) must be i32[B,T]");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "doc_begin: the operand (tokens) must be i32[B,T]");
   out[0] = tokens;
   return MUSE_OK;
 }

@@ -1,16 +1,11 @@
 // gather_rows and scatter_add_rows: the dense embedding and its gradient.
-#include "ops/ops.h"
-
-MuseStatus muse_infer_gather_rows(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_gather_rows(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_grad_gather_rows(MuseGrad *g);
-MuseStatus muse_infer_scatter_add_rows(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_scatter_add_rows(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
+#include "ops/hooks.h"
 
 MuseStatus muse_infer_gather_rows(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType table = op->operands[0]->type, tokens = op->operands[1]->type;
   if (table.rank != 2 || !muse_dtype_is_float(table.dtype))
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "gather_rows takes a table [V,D] of floating-point numbers as its first operand");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "gather_rows takes a table [V,D] of floating-point numbers as its first operand");
   if (tokens.rank != 2 || tokens.dtype != MUSE_I32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "gather_rows takes tokens i32[B,T] as its second operand");
   out[0] = muse_type3(table.dtype, tokens.dim[0], tokens.dim[1], table.dim[1]);
@@ -42,7 +37,8 @@ MuseStatus muse_infer_scatter_add_rows(const MuseOp *op, MuseType *out, MuseDiag
   if (tokens.rank != 2 || tokens.dtype != MUSE_I32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows takes tokens i32[B,T] as its second operand");
   if (d.rank != 3 || d.dtype != MUSE_F32 || d.dim[0] != tokens.dim[0] || d.dim[1] != tokens.dim[1])
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows takes f32[B,T,D] with the B and T of the tokens as its first operand");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "scatter_add_rows takes f32[B,T,D] with the B and T of the tokens as its first operand");
   if (rows < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows needs rows >= 1");
   out[0] = muse_type2(MUSE_F32, rows, d.dim[2]);
   return MUSE_OK;

@@ -17,11 +17,13 @@ static bool is_doc_of(MuseType doc, MuseType x) {
 MuseStatus muse_infer_green_scan(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType kappa = op->operands[0]->type, eta = op->operands[1]->type, doc = op->operands[2]->type;
   if (kappa.dtype != MUSE_F32 || kappa.rank != 3)
-    return muse_error(diag, MUSE_ERR_INPUT, "green_scan: the first operand (kappa) must be f32[B,T,H]");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "green_scan: the first operand (kappa) must be f32[B,T,H]");
   if (eta.dtype != MUSE_F32 || eta.rank != 1 || eta.dim[0] != kappa.dim[2])
-    return muse_error(diag, MUSE_ERR_INPUT, "green_scan: the second operand (eta) must be f32[H] with the H of kappa");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "green_scan: the second operand (eta) must be f32[H] with the H of kappa");
   if (!is_doc_of(doc, kappa))
-    return muse_error(diag, MUSE_ERR_INPUT, "green_scan: the third operand (doc) must be i32[B,T] with the B and T of kappa");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "green_scan: the third operand (doc) must be i32[B,T] with the B and T of kappa");
   out[0] = out[1] = kappa;
   return MUSE_OK;
 }
@@ -46,7 +48,8 @@ void muse_grad_green_scan(MuseGrad *g) {
   MuseOp *op = g->op;
   MuseValue *d[2];
   for (int i = 0; i < 2; i++)
-    d[i] = g->d_results[i] ? g->d_results[i] : muse_build_broadcast(g->b, muse_build_const(g->b, 0), op->results[i]->type);
+    d[i] =
+        g->d_results[i] ? g->d_results[i] : muse_build_broadcast(g->b, muse_build_const(g->b, 0), op->results[i]->type);
   MuseValue *operands[5] = {op->results[0], op->results[1], op->operands[2], d[0], d[1]};
   MuseOp *grad = muse_build_op(g->b, MUSE_OP_green_scan_grad, 5, operands, NULL);
   g->d_operands[0] = grad->results[0];
@@ -57,14 +60,15 @@ void muse_grad_green_scan(MuseGrad *g) {
 MuseStatus muse_infer_green_scan_grad(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType g = op->operands[0]->type;
   if (g.dtype != MUSE_F32 || g.rank != 3)
-    return muse_error(diag, MUSE_ERR_INPUT, "green_scan_grad: the first operand (Re g) must be f32[B,T,H]");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "green_scan_grad: the first operand (Re g) must be f32[B,T,H]");
   static const char *const names[5] = {"Re g", "Im g", "doc", "dRe", "dIm"};
   for (int i = 0; i < 5; i++)
     if (i != 2 && !muse_type_eq(op->operands[i]->type, g))
-      return muse_error(diag, MUSE_ERR_INPUT, "green_scan_grad: operand %d (%s) must have the type of operand 1 (Re g)", i + 1,
-                        names[i]);
+      return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                           "green_scan_grad: operand %d (%s) must have the type of operand 1 (Re g)", i + 1, names[i]);
   if (!is_doc_of(op->operands[2]->type, g))
-    return muse_error(diag, MUSE_ERR_INPUT, "green_scan_grad: the third operand (doc) must be i32[B,T] with the B and T of Re g");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "green_scan_grad: the third operand (doc) must be i32[B,T] with the B and T of Re g");
   out[0] = g;
   out[1] = muse_type1(MUSE_F32, g.dim[2]);
   return MUSE_OK;

@@ -22,12 +22,13 @@ typedef struct Hooks {
 #define HOOKS_MUSE_CLASS_REDUCE(name, traits) HOOKS(name, traits)
 #define HOOKS_MUSE_CLASS_VIEW(name, traits) HOOKS(name, traits)
 #define HOOKS_MUSE_CLASS_STRUCTURED(name, traits) HOOKS(name, traits)
-#define HOOKS_MUSE_CLASS_COMPOSITE(name, traits)                                                                              \
-  {muse_infer_##name, muse_eval_##name, GRAD(name, traits), muse_decompose_##name}
+#define HOOKS_MUSE_CLASS_COMPOSITE(name, traits) \
+  { muse_infer_##name, muse_eval_##name, GRAD(name, traits), muse_decompose_##name }
 #define HOOKS_MUSE_CLASS_CONTROL(name, traits) {NULL, NULL, NULL, NULL}
 
 static const Hooks hooks[MUSE_N_OPS] = {
-#define MUSE_OP(name, class_, min_operands, max_operands, results, traits, attrs) [MUSE_OP_##name] = HOOKS_##class_(name, traits),
+#define MUSE_OP(name, class_, min_operands, max_operands, results, traits, attrs) \
+  [MUSE_OP_##name] = HOOKS_##class_(name, traits),
 #include "ops/ops.def"
 #undef MUSE_OP
 };

@@ -10,16 +10,17 @@
 // muse_eval_NAME     fills out_results (already created with the op's result types, zeroed); rounding to storage is done by the caller
 // muse_grad_NAME     writes g->d_operands (all NULL before the call); at least one of g->d_results is not NULL
 // muse_decompose_NAME builds the replacement at b and writes one value for each result
-#define MUSE_OP(name, class_, min_operands, max_operands, results, traits, attrs)                                              \
-  MuseStatus muse_infer_##name(const MuseOp *op, MuseType *out_types, MuseDiag *diag);                                         \
-  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *operands, MuseTensor *out_results);          \
-  void muse_grad_##name(MuseGrad *g);                                                                                          \
+#define MUSE_OP(name, class_, min_operands, max_operands, results, traits, attrs)                                     \
+  MuseStatus muse_infer_##name(const MuseOp *op, MuseType *out_types, MuseDiag *diag);                                \
+  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *operands, MuseTensor *out_results); \
+  void muse_grad_##name(MuseGrad *g);                                                                                 \
   void muse_decompose_##name(MuseBuilder *b, MuseOp *op, MuseValue **out_results);
 #include "ops/ops.def"
 #undef MUSE_OP
 
 // Refuses the op with MUSE_ERR_INPUT; the sentence is put behind "NAME: " and carries the op's place.
-MuseStatus muse_op_refuse(const MuseOp *op, MuseDiag *diag, const char *format, ...) __attribute__((format(printf, 3, 4)));
+MuseStatus muse_op_refuse(const MuseOp *op, MuseDiag *diag, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // "f32[2,3]" in one of a few static buffers, for the arguments of one message.
 const char *muse_type_text(MuseType type);
 

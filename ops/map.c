@@ -12,7 +12,8 @@
 MuseStatus muse_infer_const(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   const MuseAttr *dtype = muse_attr_find(&op->attrs, "dtype");
   *out = muse_scalar_type(dtype ? dtype->dtype : MUSE_F32);
-  if (muse_dtype_is_trit(out->dtype)) return muse_op_refuse(op, diag, "a constant cannot be a trit; use i8 and pack_trits");
+  if (muse_dtype_is_trit(out->dtype))
+    return muse_op_refuse(op, diag, "a constant cannot be a trit; use i8 and pack_trits");
   return MUSE_OK;
 }
 
@@ -43,11 +44,12 @@ static MuseStatus infer_broadcast(const MuseOp *op, int first, bool ints, MuseTy
   for (int i = 1; i < op->n_operands; i++) {
     MuseType y = muse_operand_type(op, i);
     if (i > first && y.dtype != x.dtype)
-      return muse_op_refuse(op, diag, "operands %d and %d have different types %s and %s; cast one of them", first + 1, i + 1,
-                            muse_type_text(x), muse_type_text(y));
+      return muse_op_refuse(op, diag, "operands %d and %d have different types %s and %s; cast one of them", first + 1,
+                            i + 1, muse_type_text(x), muse_type_text(y));
     MuseType before = shape;
     if (!muse_type_broadcast(before, y, &shape))
-      return muse_op_refuse(op, diag, "the shapes of %s and %s do not broadcast", muse_type_text(before), muse_type_text(y));
+      return muse_op_refuse(op, diag, "the shapes of %s and %s do not broadcast", muse_type_text(before),
+                            muse_type_text(y));
   }
   *out = muse_type_with_dtype(shape, x.dtype);
   return MUSE_OK;
@@ -61,7 +63,8 @@ static MuseStatus infer_compare(const MuseOp *op, MuseType *out, MuseDiag *diag)
 
 MuseStatus muse_infer_select(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType cond = muse_operand_type(op, 0);
-  if (cond.dtype != MUSE_BOOL) return muse_op_refuse(op, diag, "the condition is %s but must be bool", muse_type_text(cond));
+  if (cond.dtype != MUSE_BOOL)
+    return muse_op_refuse(op, diag, "the condition is %s but must be bool", muse_type_text(cond));
   return infer_broadcast(op, 1, true, out, diag);
 }
 
@@ -74,7 +77,7 @@ MuseStatus muse_infer_stochastic_round(const MuseOp *op, MuseType *out, MuseDiag
   return MUSE_OK;
 }
 
-#define INFER(name, call)                                                                                                     \
+#define INFER(name, call) \
   MuseStatus muse_infer_##name(const MuseOp *op, MuseType *out, MuseDiag *diag) { return call; }
 INFER(neg, infer_unary(op, out, diag))
 INFER(abs, infer_unary(op, out, diag))
@@ -154,13 +157,13 @@ void muse_eval_cast(const MuseEval *eval, const MuseOp *op, const MuseTensor *in
   for (int64_t i = 0; i < n; i++) out->data[i] = convert(in->data[i], out->type.dtype);
 }
 
-#define EVAL_UNARY(name, expr)                                                                                                \
-  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) {                      \
-    int64_t n = muse_type_elements(out->type);                                                                                \
-    for (int64_t i = 0; i < n; i++) {                                                                                         \
-      double x = in->data[i];                                                                                                 \
-      out->data[i] = expr;                                                                                                    \
-    }                                                                                                                         \
+#define EVAL_UNARY(name, expr)                                                                           \
+  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) { \
+    int64_t n = muse_type_elements(out->type);                                                           \
+    for (int64_t i = 0; i < n; i++) {                                                                    \
+      double x = in->data[i];                                                                            \
+      out->data[i] = expr;                                                                               \
+    }                                                                                                    \
   }
 EVAL_UNARY(neg, -x)
 EVAL_UNARY(abs, fabs(x))
@@ -177,14 +180,14 @@ EVAL_UNARY(softplus, (x > 0 ? x : 0) + log1p(exp(-fabs(x))))
 EVAL_UNARY(round, muse_round_half_even(x))
 EVAL_UNARY(floor, floor(x))
 
-#define EVAL_BINARY(name, expr)                                                                                               \
-  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) {                      \
-    Walk w = walk_start(out->type, in, 2);                                                                                    \
-    int64_t n = muse_type_elements(out->type);                                                                                \
-    for (int64_t i = 0; i < n; i++, walk_next(&w)) {                                                                          \
-      double x = in[0].data[w.offset[0]], y = in[1].data[w.offset[1]];                                                        \
-      out->data[i] = expr;                                                                                                    \
-    }                                                                                                                         \
+#define EVAL_BINARY(name, expr)                                                                          \
+  void muse_eval_##name(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) { \
+    Walk w = walk_start(out->type, in, 2);                                                               \
+    int64_t n = muse_type_elements(out->type);                                                           \
+    for (int64_t i = 0; i < n; i++, walk_next(&w)) {                                                     \
+      double x = in[0].data[w.offset[0]], y = in[1].data[w.offset[1]];                                   \
+      out->data[i] = expr;                                                                               \
+    }                                                                                                    \
   }
 EVAL_BINARY(add, x + y)
 EVAL_BINARY(sub, x - y)
@@ -237,7 +240,7 @@ void muse_grad_cast(MuseGrad *g) {
   if (muse_dtype_is_float(Y->type.dtype)) muse_grad_give(g, 0, DY);
 }
 
-#define GRAD_UNARY(name, dx)                                                                                                  \
+#define GRAD_UNARY(name, dx) \
   void muse_grad_##name(MuseGrad *g) { muse_grad_give(g, 0, dx); }
 GRAD_UNARY(neg, NEG(DY))
 GRAD_UNARY(exp, MUL(DY, Y))

@@ -1,16 +1,13 @@
 // matmul: the dense product of two matrices, either of which may be stored transposed.
-#include "ops/ops.h"
-
-MuseStatus muse_infer_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_grad_matmul(MuseGrad *g);
+#include "ops/hooks.h"
 
 MuseStatus muse_infer_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType a = op->operands[0]->type, b = op->operands[1]->type;
   bool trans_a = muse_op_bool(op, "trans_a"), trans_b = muse_op_bool(op, "trans_b");
   if (a.rank != 2 || b.rank != 2)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "matmul takes matrices, but its operands have rank %d and %d; reshape them to rank 2",
-                         a.rank, b.rank);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "matmul takes matrices, but its operands have rank %d and %d; reshape them to rank 2", a.rank,
+                         b.rank);
   if (a.dtype != MUSE_F32 && a.dtype != MUSE_BF16)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "the left operand of matmul is %s; cast it to f32 or bf16",
                          muse_dtype_name(a.dtype));
@@ -21,9 +18,10 @@ MuseStatus muse_infer_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   int64_t m = a.dim[trans_a ? 1 : 0], k = a.dim[trans_a ? 0 : 1];
   int64_t n = b.dim[trans_b ? 0 : 1], k_b = b.dim[trans_b ? 1 : 0];
   if (k != k_b)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "matmul sums over %lld elements of its left and %lld of its right operand; check shapes, trans_a and trans_b",
-                         (long long)k, (long long)k_b);
+    return muse_error_at(
+        diag, MUSE_ERR_INPUT, op->loc,
+        "matmul sums over %lld elements of its left and %lld of its right operand; check shapes, trans_a and trans_b",
+        (long long)k, (long long)k_b);
   out[0] = muse_type2(MUSE_F32, m, n);
   return MUSE_OK;
 }

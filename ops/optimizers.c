@@ -1,4 +1,4 @@
-// Optimizer steps: AdamW, the pieces of the global-norm clip, and the compact Adafactor with int8 latents. Formulas: MODEL.md
+// Optimizer steps: AdamW, the pieces of the global-norm clip, and the compact Adafactor with int8 latents. Formulas: docs/model.md
 // section 6. Composites: they become a few map kernels.
 
 #include "ops/hooks.h"
@@ -10,10 +10,13 @@
 static MuseStatus expect_type(const MuseOp *op, int index, const char *name, MuseType want, MuseDiag *diag) {
   MuseType t = muse_operand_type(op, index);
   if (muse_type_eq(t, want)) return MUSE_OK;
-  return muse_op_refuse(op, diag, "operand %d (%s) is %s but must be %s", index + 1, name, muse_type_text(t), muse_type_text(want));
+  return muse_op_refuse(op, diag, "operand %d (%s) is %s but must be %s", index + 1, name, muse_type_text(t),
+                        muse_type_text(want));
 }
 
-static MuseValue *build(MuseBuilder *b, MuseOpKind kind, MuseValue *x, MuseValue *y) { return muse_build_binary(b, kind, x, y); }
+static MuseValue *build(MuseBuilder *b, MuseOpKind kind, MuseValue *x, MuseValue *y) {
+  return muse_build_binary(b, kind, x, y);
+}
 #define MUL(x, y) build(b, MUSE_OP_mul, x, y)
 #define ADD(x, y) build(b, MUSE_OP_add, x, y)
 #define SUB(x, y) build(b, MUSE_OP_sub, x, y)
@@ -64,7 +67,8 @@ void muse_decompose_adamw(MuseBuilder *b, MuseOp *op, MuseValue **out) {
 
 MuseStatus muse_infer_clip_factor(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   *out = muse_scalar_type(MUSE_F32);
-  if (!(muse_op_real(op, "max_norm") >= 0)) return muse_op_refuse(op, diag, "max_norm must be 0 (no clipping) or positive");
+  if (!(muse_op_real(op, "max_norm") >= 0))
+    return muse_op_refuse(op, diag, "max_norm must be 0 (no clipping) or positive");
   return expect_type(op, 0, "sum of squares", *out, diag);
 }
 
@@ -111,7 +115,8 @@ void muse_decompose_sum_squares(MuseBuilder *b, MuseOp *op, MuseValue **out) {
 
 MuseStatus muse_infer_adafactor8(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType w = muse_operand_type(op, 0), scalar = muse_scalar_type(MUSE_F32);
-  if (w.dtype != MUSE_I8 || w.rank != 2) return muse_op_refuse(op, diag, "operand 1 (w8) is %s but must be i8[N,K]", muse_type_text(w));
+  if (w.dtype != MUSE_I8 || w.rank != 2)
+    return muse_op_refuse(op, diag, "operand 1 (w8) is %s but must be i8[N,K]", muse_type_text(w));
   int64_t N = w.dim[0], K = w.dim[1];
   MuseType r = muse_type1(MUSE_F32, N), c = muse_type1(MUSE_F32, K), scale = muse_type2(MUSE_F32, N, 1);
   MUSE_TRY(expect_type(op, 1, "delta", scalar, diag));
@@ -184,13 +189,15 @@ static MuseValue *build_running_mean(MuseBuilder *b, MuseValue *decay, MuseValue
 }
 
 void muse_decompose_adafactor8(MuseBuilder *b, MuseOp *op, MuseValue **out) {
-  MuseValue *delta = op->operands[1], *g = op->operands[2], *lr = op->operands[7], *decay = op->operands[8], *rng = op->operands[9];
+  MuseValue *delta = op->operands[1], *g = op->operands[2], *lr = op->operands[7], *decay = op->operands[8],
+            *rng = op->operands[9];
   int64_t N = g->type.dim[0], K = g->type.dim[1], id = 2 * muse_op_int(op, "rng_id");
   double beta = muse_op_real(op, "momentum"), weight_decay = muse_op_real(op, "weight_decay");
 
   MuseValue *square = muse_build_offset(b, MUL(g, g), MEAN_FLOOR);
   MuseValue *row_mean = muse_build_scale(b, muse_build_reduce_last(b, MUSE_OP_reduce_sum, square), 1.0 / (double)K);
-  MuseValue *column_mean = muse_build_scale(b, muse_build_reduce(b, MUSE_OP_reduce_sum, square, (int64_t[]){0}, 1), 1.0 / (double)N);
+  MuseValue *column_mean =
+      muse_build_scale(b, muse_build_reduce(b, MUSE_OP_reduce_sum, square, (int64_t[]){0}, 1), 1.0 / (double)N);
   out[1] = build_running_mean(b, decay, op->operands[3], muse_build_reshape(b, row_mean, 1, &N));
   out[2] = build_running_mean(b, decay, op->operands[4], muse_build_reshape(b, column_mean, 1, &K));
 

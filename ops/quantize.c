@@ -1,5 +1,5 @@
 // BitNet b1.58 (arXiv:2402.17764) and the int8 cores of the tensor train: quantisation, BitLinear, its straight-through backward
-// products. Formulas: MODEL.md section 2. All of them are composites: their evaluation here is written from the formulas, their
+// products. Formulas: docs/model.md section 2. All of them are composites: their evaluation here is written from the formulas, their
 // decomposition from map ops, reductions and the structured products, and a test compares the two.
 //
 // Random streams: an op with rng_id n draws with the ids 2n (bit_linear_dx, first use) and 2n+1 (bit_linear_dw, second use), so
@@ -14,7 +14,8 @@
 
 #define ACTIVATION_FLOOR 1e-5 // least a
 #define GAMMA_FLOOR 1e-6      // least gamma
-#define SCALE_FLOOR 1e-30     // least maximum of a gradient row or core slice: keeps 0/0 out, and is normal in f32 after /127
+#define SCALE_FLOOR \
+  1e-30 // least maximum of a gradient row or core slice: keeps 0/0 out, and is normal in f32 after /127
 
 static double clip(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
@@ -31,7 +32,8 @@ static MuseStatus expect_float_matrix(const MuseOp *op, int index, const char *n
 MuseStatus muse_infer_quantize_rows(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = muse_operand_type(op, 0);
   if (!muse_dtype_is_storage_float(x.dtype) || x.rank < 1)
-    return muse_op_refuse(op, diag, "the operand is %s but must be f32, bf16 or f16 with at least one dimension", muse_type_text(x));
+    return muse_op_refuse(op, diag, "the operand is %s but must be f32, bf16 or f16 with at least one dimension",
+                          muse_type_text(x));
   out[0] = muse_type_with_dtype(x, MUSE_I8);
   out[1] = muse_type_with_dtype(x, MUSE_F32);
   out[1].dim[x.rank - 1] = 1;
@@ -49,7 +51,8 @@ static double quantize_row(const double *x, int64_t n, double *q) {
 
 void muse_eval_quantize_rows(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) {
   int64_t rows = muse_type_rows(in->type), n = muse_type_last_dim(in->type);
-  for (int64_t row = 0; row < rows; row++) out[1].data[row] = quantize_row(in->data + row * n, n, out[0].data + row * n);
+  for (int64_t row = 0; row < rows; row++)
+    out[1].data[row] = quantize_row(in->data + row * n, n, out[0].data + row * n);
 }
 
 void muse_decompose_quantize_rows(MuseBuilder *b, MuseOp *op, MuseValue **out) {
@@ -120,11 +123,13 @@ static GradientKind gradient_kind(const MuseOp *op) {
 static MuseStatus check_gradient(const MuseOp *op, bool backward, MuseDiag *diag) {
   GradientKind kind = gradient_kind(op);
   if (kind == GRADIENT_UNKNOWN)
-    return muse_op_refuse(op, diag, "gradient is \"%s\" but must be \"f32\", \"bf16\" or \"int8\"", muse_op_text(op, "gradient"));
+    return muse_op_refuse(op, diag, "gradient is \"%s\" but must be \"f32\", \"bf16\" or \"int8\"",
+                          muse_op_text(op, "gradient"));
   if (muse_op_int(op, "rng_id") < 0) return muse_op_refuse(op, diag, "rng_id must not be negative");
   if (!backward) return MUSE_OK;
   if (kind == GRADIENT_INT8 && op->n_operands != 3)
-    return muse_op_refuse(op, diag, "with int8 gradients a third operand u32[2] (seed, step) is needed for the rounding");
+    return muse_op_refuse(op, diag,
+                          "with int8 gradients a third operand u32[2] (seed, step) is needed for the rounding");
   if (op->n_operands == 3 && !muse_type_eq(muse_operand_type(op, 2), muse_type1(MUSE_U32, 2)))
     return muse_op_refuse(op, diag, "the third operand is %s but must be u32[2] (seed, step)",
                           muse_type_text(muse_operand_type(op, 2)));
@@ -136,7 +141,8 @@ MuseStatus muse_infer_bit_linear(const MuseOp *op, MuseType *out, MuseDiag *diag
   MUSE_TRY(expect_float_matrix(op, 1, "w", diag));
   MuseType x = muse_operand_type(op, 0), w = muse_operand_type(op, 1);
   if (x.dim[1] != w.dim[1])
-    return muse_op_refuse(op, diag, "x %s and w %s must have the same last dimension", muse_type_text(x), muse_type_text(w));
+    return muse_op_refuse(op, diag, "x %s and w %s must have the same last dimension", muse_type_text(x),
+                          muse_type_text(w));
   *out = muse_type2(MUSE_F32, x.dim[0], w.dim[0]);
   return check_gradient(op, false, diag);
 }
@@ -160,7 +166,9 @@ static MuseOp *build_ternarize(MuseBuilder *b, MuseValue *w, bool transpose) {
   return muse_build_op(b, MUSE_OP_ternarize, 1, &w, &attrs);
 }
 
-static MuseValue *build_mul(MuseBuilder *b, MuseValue *x, MuseValue *y) { return muse_build_binary(b, MUSE_OP_mul, x, y); }
+static MuseValue *build_mul(MuseBuilder *b, MuseValue *x, MuseValue *y) {
+  return muse_build_binary(b, MUSE_OP_mul, x, y);
+}
 
 void muse_decompose_bit_linear(MuseBuilder *b, MuseOp *op, MuseValue **out) {
   MuseOp *quantized = muse_build_op(b, MUSE_OP_quantize_rows, 1, op->operands, NULL);
@@ -191,13 +199,15 @@ MuseStatus muse_infer_bit_linear_dx(const MuseOp *op, MuseType *out, MuseDiag *d
   MUSE_TRY(expect_float_matrix(op, 1, "w", diag));
   MuseType dy = muse_operand_type(op, 0), w = muse_operand_type(op, 1);
   if (dy.dim[1] != w.dim[0])
-    return muse_op_refuse(op, diag, "the columns of dy %s must be the rows of w %s", muse_type_text(dy), muse_type_text(w));
+    return muse_op_refuse(op, diag, "the columns of dy %s must be the rows of w %s", muse_type_text(dy),
+                          muse_type_text(w));
   *out = muse_type2(MUSE_F32, dy.dim[0], w.dim[1]);
   return check_gradient(op, true, diag);
 }
 
 // One int8 value of a gradient: stochastic, clipped to the symmetric range (x/scale may exceed 127 by an ulp).
-static double round_gradient(double x, double scale, int64_t index, const MuseOp *op, const MuseTensor *rng, int stream) {
+static double round_gradient(double x, double scale, int64_t index, const MuseOp *op, const MuseTensor *rng,
+                             int stream) {
   double u = muse_random_uniform((uint64_t)index, 2 * (uint64_t)muse_op_int(op, "rng_id") + (uint64_t)stream,
                                  (uint32_t)rng->data[0], (uint32_t)rng->data[1]);
   return clip(floor(x / scale + u), -127, 127);
@@ -205,7 +215,8 @@ static double round_gradient(double x, double scale, int64_t index, const MuseOp
 
 // Replaces values [0, n) with stride by their int8 approximation times its scale; the same in exact arithmetic as a product of
 // the int8 values with the scale applied behind it.
-static void round_line(double *z, int64_t n, int64_t stride, int64_t first, const MuseOp *op, const MuseTensor *rng, int stream) {
+static void round_line(double *z, int64_t n, int64_t stride, int64_t first, const MuseOp *op, const MuseTensor *rng,
+                       int stream) {
   double top = SCALE_FLOOR;
   for (int64_t i = 0; i < n; i++) top = fmax(top, fabs(z[i * stride]));
   for (int64_t i = 0; i < n; i++)
@@ -267,7 +278,8 @@ MuseStatus muse_infer_bit_linear_dw(const MuseOp *op, MuseType *out, MuseDiag *d
   MUSE_TRY(expect_float_matrix(op, 1, "x", diag));
   MuseType dy = muse_operand_type(op, 0), x = muse_operand_type(op, 1);
   if (dy.dim[0] != x.dim[0])
-    return muse_op_refuse(op, diag, "dy %s and x %s must have the same number of rows", muse_type_text(dy), muse_type_text(x));
+    return muse_op_refuse(op, diag, "dy %s and x %s must have the same number of rows", muse_type_text(dy),
+                          muse_type_text(x));
   *out = muse_type2(MUSE_F32, dy.dim[1], x.dim[1]);
   return check_gradient(op, true, diag);
 }
@@ -319,7 +331,8 @@ void muse_eval_fake_quantize(const MuseEval *eval, const MuseOp *op, const MuseT
     const double *x = in->data + i * n;
     double top = SCALE_FLOOR;
     for (int64_t k = 0; k < n; k++) top = fmax(top, fabs(x[k]));
-    for (int64_t k = 0; k < n; k++) out->data[i * n + k] = clip(muse_round_half_even(x[k] / (top / 127)), -127, 127) * (top / 127);
+    for (int64_t k = 0; k < n; k++)
+      out->data[i * n + k] = clip(muse_round_half_even(x[k] / (top / 127)), -127, 127) * (top / 127);
   }
 }
 

@@ -8,7 +8,8 @@ static MuseStatus infer_reduce(const MuseOp *op, MuseType *out, MuseDiag *diag) 
   MuseType x = muse_operand_type(op, 0);
   const MuseAttr *axes = muse_attr_ints(&op->attrs, "axes");
   if (!muse_dtype_is_compute_float(x.dtype) && x.dtype != MUSE_I32 && x.dtype != MUSE_I64)
-    return muse_op_refuse(op, diag, "the operand is %s but must be f32, f64, i32 or i64; cast it first", muse_type_text(x));
+    return muse_op_refuse(op, diag, "the operand is %s but must be f32, f64, i32 or i64; cast it first",
+                          muse_type_text(x));
   if (axes->ints.len == 0) return muse_op_refuse(op, diag, "axes is empty; name at least one axis");
   *out = x;
   for (int i = 0; i < axes->ints.len; i++) {
@@ -21,8 +22,12 @@ static MuseStatus infer_reduce(const MuseOp *op, MuseType *out, MuseDiag *diag) 
   }
   return MUSE_OK;
 }
-MuseStatus muse_infer_reduce_sum(const MuseOp *op, MuseType *out, MuseDiag *diag) { return infer_reduce(op, out, diag); }
-MuseStatus muse_infer_reduce_max(const MuseOp *op, MuseType *out, MuseDiag *diag) { return infer_reduce(op, out, diag); }
+MuseStatus muse_infer_reduce_sum(const MuseOp *op, MuseType *out, MuseDiag *diag) {
+  return infer_reduce(op, out, diag);
+}
+MuseStatus muse_infer_reduce_max(const MuseOp *op, MuseType *out, MuseDiag *diag) {
+  return infer_reduce(op, out, diag);
+}
 
 static void eval_reduce(const MuseTensor *in, MuseTensor *out, bool is_max) {
   int64_t stride[MUSE_MAX_RANK], index[MUSE_MAX_RANK] = {0}, offset = 0, n = muse_type_elements(in->type);

@@ -15,16 +15,19 @@
 static MuseStatus check_operands(const MuseOp *op, const char *name, MuseDiag *diag) {
   MuseType q = op->operands[0]->type;
   if (q.dtype != MUSE_F32 || q.rank != 4)
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: the first operand (q) must be f32[B,T,H,d]", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the first operand (q) must be f32[B,T,H,d]", name);
   for (int i = 1; i < 3; i++)
     if (!muse_type_eq(op->operands[i]->type, q))
-      return muse_error(diag, MUSE_ERR_INPUT, "%s: operand %d (%s) must have the type of q", name, i + 1, i == 1 ? "k" : "v");
+      return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand %d (%s) must have the type of q", name, i + 1,
+                           i == 1 ? "k" : "v");
   for (int i = 3; i < 5; i++)
     if (!muse_type_eq(op->operands[i]->type, muse_type3(MUSE_F32, q.dim[0], q.dim[1], q.dim[2])))
-      return muse_error(diag, MUSE_ERR_INPUT, "%s: operand %d (%s g) must be f32[B,T,H] with the sizes of q", name, i + 1,
-                        i == 3 ? "Re" : "Im");
+      return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                           "%s: operand %d (%s g) must be f32[B,T,H] with the sizes of q", name, i + 1,
+                           i == 3 ? "Re" : "Im");
   if (!muse_type_eq(op->operands[5]->type, muse_type2(MUSE_I32, q.dim[0], q.dim[1])))
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: operand 6 (doc) must be i32[B,T] with the B and T of q", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand 6 (doc) must be i32[B,T] with the B and T of q",
+                         name);
   return MUSE_OK;
 }
 
@@ -38,7 +41,7 @@ MuseStatus muse_infer_resolvent_scan_grad(const MuseOp *op, MuseType *out, MuseD
   MUSE_TRY(check_operands(op, "resolvent_scan_grad", diag));
   MuseType q = op->operands[0]->type;
   if (!muse_type_eq(op->operands[6]->type, q))
-    return muse_error(diag, MUSE_ERR_INPUT, "resolvent_scan_grad: operand 7 (do) must have the type of q");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "resolvent_scan_grad: operand 7 (do) must have the type of q");
   out[0] = out[1] = out[2] = q;
   out[3] = out[4] = op->operands[3]->type;
   return MUSE_OK;

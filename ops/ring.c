@@ -7,16 +7,19 @@ MuseStatus muse_infer_ring_write(const MuseOp *op, MuseType *out, MuseDiag *diag
   MuseType ring = op->operands[0]->type, x = op->operands[1]->type, pos = op->operands[2]->type;
   const int64_t axis = muse_op_int(op, "axis");
   if (muse_dtype_is_trit(ring.dtype))
-    return muse_error(diag, MUSE_ERR_INPUT, "ring_write: the ring must have whole-byte elements, not packed trits");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "ring_write: the ring must have whole-byte elements, not packed trits");
   if (axis < 0 || axis >= ring.rank)
-    return muse_error(diag, MUSE_ERR_INPUT, "ring_write: axis %lld is not an axis of a ring of rank %d", (long long)axis, ring.rank);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "ring_write: axis %lld is not an axis of a ring of rank %d",
+                         (long long)axis, ring.rank);
   MuseType slot = ring;
   slot.dim[axis] = 1;
   if (!muse_type_eq(x, slot))
-    return muse_error(diag, MUSE_ERR_INPUT, "ring_write: the second operand (x) must have the type of the ring with 1 at axis %lld",
-                      (long long)axis);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "ring_write: the second operand (x) must have the type of the ring with 1 at axis %lld",
+                         (long long)axis);
   if (pos.dtype != MUSE_I64 || pos.rank != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "ring_write: the third operand (pos) must be i64[]");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "ring_write: the third operand (pos) must be i64[]");
   out[0] = ring;
   return MUSE_OK;
 }

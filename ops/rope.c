@@ -8,10 +8,13 @@
 MuseStatus muse_infer_rope_table(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   const int64_t rows = muse_op_int(op, "rows"), half = muse_op_int(op, "half");
   if (op->operands[0]->type.dtype != MUSE_I64 || op->operands[0]->type.rank != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "rope_table: the operand (position of the first row) must be i64[]");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "rope_table: the operand (position of the first row) must be i64[]");
   if (rows < 1 || half < 1 || half > INT32_MAX || rows > INT64_MAX / 64 / half)
-    return muse_error(diag, MUSE_ERR_INPUT, "rope_table: rows and half must be at least 1 and the table must fit memory");
-  if (!(muse_op_real(op, "base") > 0)) return muse_error(diag, MUSE_ERR_INPUT, "rope_table: base must be positive");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "rope_table: rows and half must be at least 1 and the table must fit memory");
+  if (!(muse_op_real(op, "base") > 0))
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "rope_table: base must be positive");
   out[0] = muse_type2(MUSE_F32, rows, 2 * half);
   return MUSE_OK;
 }
@@ -30,9 +33,11 @@ void muse_eval_rope_table(const MuseEval *eval, const MuseOp *op, const MuseTens
 MuseStatus muse_infer_rope(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = op->operands[0]->type, table = op->operands[1]->type;
   if ((x.dtype != MUSE_F32 && x.dtype != MUSE_F64) || x.rank != 4 || x.dim[3] % 2 != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "rope: the first operand (x) must be f32[B,T,H,d] with an even d");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "rope: the first operand (x) must be f32[B,T,H,d] with an even d");
   if (!muse_type_eq(table, muse_type2(x.dtype, x.dim[1], x.dim[3])))
-    return muse_error(diag, MUSE_ERR_INPUT, "rope: the second operand (table) must be [T,d] with the T, d and element type of x");
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "rope: the second operand (table) must be [T,d] with the T, d and element type of x");
   out[0] = x;
   return MUSE_OK;
 }

@@ -98,10 +98,11 @@ static void store_trit_row(MuseDtype dtype, const double *values, int64_t column
     }
 }
 
-#define EACH(T, expr)                                                                                                         \
-  do {                                                                                                                        \
-    const T *p = bytes;                                                                                                       \
-    for (int64_t i = 0; i < n; i++) t->data[i] = (double)(expr);                                                              \
+#define EACH(T, expr)               \
+  do {                              \
+    const T *p = bytes;             \
+    for (int64_t i = 0; i < n; i++) \
+      t->data[i] = (double)(expr);  \
   } while (0)
 
 void muse_tensor_load(MuseTensor *t, const void *bytes) {
@@ -128,13 +129,13 @@ void muse_tensor_load(MuseTensor *t, const void *bytes) {
 }
 #undef EACH
 
-#define EACH(T, expr)                                                                                                         \
-  do {                                                                                                                        \
-    T *p = bytes;                                                                                                             \
-    for (int64_t i = 0; i < n; i++) {                                                                                         \
-      double x = t->data[i];                                                                                                  \
-      p[i] = (T)(expr);                                                                                                       \
-    }                                                                                                                         \
+#define EACH(T, expr)                 \
+  do {                                \
+    T *p = bytes;                     \
+    for (int64_t i = 0; i < n; i++) { \
+      double x = t->data[i];          \
+      p[i] = (T)(expr);               \
+    }                                 \
   } while (0)
 
 void muse_tensor_store(const MuseTensor *t, void *bytes) {

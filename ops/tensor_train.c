@@ -2,26 +2,25 @@
 // matrix  E_i = sum_rho cosphase_rho * core1[i1,rho,:] (x) core2[i2,rho,:],  row-major. Section 3 of docs/model.md.
 #include "ops/tensor_train.h"
 
+#include "ops/hooks.h"
+
 #include <math.h>
 #include <string.h>
-
-MuseStatus muse_infer_tt_gather(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_tt_gather(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_grad_tt_gather(MuseGrad *g);
-MuseStatus muse_infer_tt_gather_grad(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_tt_gather_grad(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-MuseStatus muse_infer_tt_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_tt_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
 
 MuseStatus muse_tt_check(const MuseOp *op, int first, int64_t vocab, int64_t dim, MuseDiag *diag) {
   const char *name = muse_op_info(op->kind)->name;
   MuseType c1 = op->operands[first]->type, c2 = op->operands[first + 1]->type, phase = op->operands[first + 2]->type;
-  if (c1.rank != 3 || c2.rank != 3 || phase.rank != 1 || c1.dtype != MUSE_F32 || c2.dtype != MUSE_F32 || phase.dtype != MUSE_F32)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes cores f32[v1,r,d1], f32[v2,r,d2] and f32[r] as operands %d to %d", name, first + 1, first + 3);
+  if (c1.rank != 3 || c2.rank != 3 || phase.rank != 1 || c1.dtype != MUSE_F32 || c2.dtype != MUSE_F32 ||
+      phase.dtype != MUSE_F32)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s takes cores f32[v1,r,d1], f32[v2,r,d2] and f32[r] as operands %d to %d", name, first + 1,
+                         first + 3);
   if (c1.dim[1] != c2.dim[1] || phase.dim[0] != c1.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the cores and the phase have different ranks r", name);
   if (dim < 1 || dim > c1.dim[2] * c2.dim[2] || (vocab && vocab > c1.dim[0] * c2.dim[0]))
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the cores are too small for %lld dimensions and %lld tokens", name, (long long)dim, (long long)vocab);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s: the cores are too small for %lld dimensions and %lld tokens", name, (long long)dim,
+                         (long long)vocab);
   return MUSE_OK;
 }
 
@@ -38,7 +37,8 @@ void muse_tt_row(const MuseTrain *t, int64_t token, int64_t D, double *out_row) 
       out_row[j] += t->cosphase[rho] * c1[rho * t->d1 + j / t->d2] * c2[rho * t->d2 + j % t->d2];
 }
 
-void muse_tt_add_row_grad(const MuseTrain *t, int64_t token, int64_t D, const double *d_row, double *d_core1, double *d_core2, double *d_cosphase) {
+void muse_tt_add_row_grad(const MuseTrain *t, int64_t token, int64_t D, const double *d_row, double *d_core1,
+                          double *d_core2, double *d_cosphase) {
   int64_t o1 = token / t->v2 * t->r * t->d1, o2 = token % t->v2 * t->r * t->d2;
   for (int64_t rho = 0; rho < t->r; rho++)
     for (int64_t j = 0; j < D; j++) {
@@ -52,7 +52,8 @@ void muse_tt_add_row_grad(const MuseTrain *t, int64_t token, int64_t D, const do
 static MuseStatus check_tokens(const MuseOp *op, int index, int64_t max_rank, MuseDiag *diag) {
   MuseType t = op->operands[index]->type;
   if (t.dtype == MUSE_I32 && t.rank == max_rank) return MUSE_OK;
-  return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes tokens i32[B,T] as operand %d", muse_op_info(op->kind)->name, index + 1);
+  return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes tokens i32[B,T] as operand %d",
+                       muse_op_info(op->kind)->name, index + 1);
 }
 
 MuseStatus muse_infer_tt_gather(const MuseOp *op, MuseType *out, MuseDiag *diag) {
@@ -80,8 +81,10 @@ void muse_grad_tt_gather(MuseGrad *g) {
 MuseStatus muse_infer_tt_gather_grad(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType d = op->operands[0]->type;
   MUSE_TRY(check_tokens(op, 4, 2, diag));
-  if (d.rank != 3 || d.dtype != MUSE_F32 || d.dim[0] != op->operands[4]->type.dim[0] || d.dim[1] != op->operands[4]->type.dim[1])
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_gather_grad takes f32[B,T,D] with the B and T of the tokens as its first operand");
+  if (d.rank != 3 || d.dtype != MUSE_F32 || d.dim[0] != op->operands[4]->type.dim[0] ||
+      d.dim[1] != op->operands[4]->type.dim[1])
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "tt_gather_grad takes f32[B,T,D] with the B and T of the tokens as its first operand");
   MUSE_TRY(muse_tt_check(op, 1, 0, d.dim[2], diag));
   for (int i = 0; i < 3; i++) out[i] = op->operands[1 + i]->type;
   return MUSE_OK;
@@ -98,7 +101,8 @@ void muse_eval_tt_gather_grad(const MuseEval *eval, const MuseOp *op, const Muse
 MuseStatus muse_infer_tt_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = op->operands[0]->type;
   int64_t V = muse_op_int(op, "vocab");
-  if (x.rank != 2 || x.dtype != MUSE_F32) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_matmul takes f32[N,D] as its first operand");
+  if (x.rank != 2 || x.dtype != MUSE_F32)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_matmul takes f32[N,D] as its first operand");
   MUSE_TRY(muse_tt_check(op, 1, V, x.dim[1], diag));
   if (V < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_matmul needs vocab >= 1");
   out[0] = muse_type2(MUSE_F32, x.dim[0], V);

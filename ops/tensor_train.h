@@ -15,6 +15,7 @@ MuseTrain muse_tt_of(const MuseTensor *in); // from three tensors
 // Row `token` of the table, D elements.
 void muse_tt_row(const MuseTrain *t, int64_t token, int64_t D, double *out_row);
 // Adds to the gradients of the cores what the gradient of one row contributes.
-void muse_tt_add_row_grad(const MuseTrain *t, int64_t token, int64_t D, const double *d_row, double *d_core1, double *d_core2, double *d_cosphase);
+void muse_tt_add_row_grad(const MuseTrain *t, int64_t token, int64_t D, const double *d_row, double *d_core1,
+                          double *d_core2, double *d_cosphase);
 
 #endif

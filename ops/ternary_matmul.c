@@ -1,14 +1,5 @@
 // Integer products of BitLinear layers and the conversion between latent weights and packed trits.
-#include "ops/ops.h"
-
-MuseStatus muse_infer_ternary_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag);
-MuseStatus muse_infer_int8_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag);
-MuseStatus muse_infer_pack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag);
-MuseStatus muse_infer_unpack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag);
-void muse_eval_ternary_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_eval_int8_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_eval_pack_trits(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
-void muse_eval_unpack_trits(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out);
+#include "ops/hooks.h"
 
 // |sum| <= 128*128*K must fit an i32.
 #define MAX_INT8_K (((int64_t)1 << 17) - 1)
@@ -16,21 +7,25 @@ void muse_eval_unpack_trits(const MuseEval *eval, const MuseOp *op, const MuseTe
 static MuseStatus check_k(const MuseOp *op, int64_t left, int64_t right, MuseDiag *diag) {
   const char *name = muse_op_info(op->kind)->name;
   if (left != right)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s sums over %lld elements of its left and %lld of its right operand; they must be equal",
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s sums over %lld elements of its left and %lld of its right operand; they must be equal",
                          name, (long long)left, (long long)right);
   if (left > MAX_INT8_K)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s sums over %lld products, more than %lld can overflow its i32 result; split the sum",
-                         name, (long long)left, (long long)MAX_INT8_K);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s sums over %lld products, more than %lld can overflow its i32 result; split the sum", name,
+                         (long long)left, (long long)MAX_INT8_K);
   return MUSE_OK;
 }
 
 MuseStatus muse_infer_ternary_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = op->operands[0]->type, w = op->operands[1]->type;
   if (x.rank != 2 || x.dtype != MUSE_I8)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "the left operand of ternary_matmul is %s of rank %d; it must be i8[M,K]",
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "the left operand of ternary_matmul is %s of rank %d; it must be i8[M,K]",
                          muse_dtype_name(x.dtype), x.rank);
   if (w.rank != 2 || !muse_dtype_is_trit(w.dtype))
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "the right operand of ternary_matmul is %s of rank %d; it must be t2[N,K] or t5[N,K]",
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "the right operand of ternary_matmul is %s of rank %d; it must be t2[N,K] or t5[N,K]",
                          muse_dtype_name(w.dtype), w.rank);
   MUSE_TRY(check_k(op, x.dim[1], w.dim[1], diag));
   out[0] = muse_type2(MUSE_I32, x.dim[0], w.dim[0]);
@@ -74,8 +69,9 @@ MuseStatus muse_infer_pack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag
   if (!muse_dtype_is_trit(dtype))
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "pack_trits makes t2 or t5, not %s", muse_dtype_name(dtype));
   if (w.rank != 2 || w.dtype != MUSE_F32)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "pack_trits takes f32[N,K], but its first operand is %s of rank %d",
-                         muse_dtype_name(w.dtype), w.rank);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "pack_trits takes f32[N,K], but its first operand is %s of rank %d", muse_dtype_name(w.dtype),
+                         w.rank);
   if (gamma.rank != 0 || gamma.dtype != MUSE_F32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "the scale of pack_trits is %s of rank %d; it must be f32[]",
                          muse_dtype_name(gamma.dtype), gamma.rank);
@@ -100,7 +96,8 @@ void muse_eval_pack_trits(const MuseEval *eval, const MuseOp *op, const MuseTens
 MuseStatus muse_infer_unpack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType w = op->operands[0]->type;
   if (w.rank != 2 || !muse_dtype_is_trit(w.dtype))
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "unpack_trits takes t2[N,K] or t5[N,K], but its operand is %s of rank %d",
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "unpack_trits takes t2[N,K] or t5[N,K], but its operand is %s of rank %d",
                          muse_dtype_name(w.dtype), w.rank);
   out[0] = muse_type_with_dtype(w, MUSE_I8);
   return MUSE_OK;

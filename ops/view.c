@@ -15,7 +15,8 @@ static MuseStatus shape_from_attr(const MuseOp *op, MuseType *out, MuseDiag *dia
   int64_t elements = 1;
   for (int i = 0; i < shape->ints.len; i++)
     if (shape->ints.data[i] < 1 || __builtin_mul_overflow(elements, shape->ints.data[i], &elements))
-      return muse_op_refuse(op, diag, "dimension %d of the shape is %lld; dimensions are positive and their product fits 63 bits",
+      return muse_op_refuse(op, diag,
+                            "dimension %d of the shape is %lld; dimensions are positive and their product fits 63 bits",
                             i, (long long)shape->ints.data[i]);
   *out = muse_type(x.dtype, shape->ints.len, shape->ints.data);
   return MUSE_OK;
@@ -25,7 +26,8 @@ MuseStatus muse_infer_reshape(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = muse_operand_type(op, 0);
   MUSE_TRY(shape_from_attr(op, out, diag));
   if (muse_type_elements(*out) != muse_type_elements(x))
-    return muse_op_refuse(op, diag, "%s and %s have different numbers of elements", muse_type_text(x), muse_type_text(*out));
+    return muse_op_refuse(op, diag, "%s and %s have different numbers of elements", muse_type_text(x),
+                          muse_type_text(*out));
   return MUSE_OK;
 }
 
@@ -43,7 +45,8 @@ MuseStatus muse_infer_transpose(const MuseOp *op, MuseType *out, MuseDiag *diag)
   if (muse_dtype_is_trit(x.dtype))
     return muse_op_refuse(op, diag, "%s is packed by rows; pack_trits makes the transposed matrix", muse_type_text(x));
   if (perm->ints.len != x.rank)
-    return muse_op_refuse(op, diag, "perm has %d entries but %s has %d dimensions", perm->ints.len, muse_type_text(x), x.rank);
+    return muse_op_refuse(op, diag, "perm has %d entries but %s has %d dimensions", perm->ints.len, muse_type_text(x),
+                          x.rank);
   unsigned seen = 0;
   *out = x;
   for (int i = 0; i < x.rank; i++) {
@@ -100,7 +103,8 @@ void muse_grad_broadcast(MuseGrad *g) {
   MuseType x = g->op->operands[0]->type;
   if (!muse_dtype_is_float(x.dtype)) return;
   // Sums are made in a compute type; a cotangent of a storage type goes through f32.
-  MuseValue *dy = muse_dtype_is_compute_float(x.dtype) ? g->d_results[0] : muse_build_cast(g->b, g->d_results[0], MUSE_F32);
+  MuseValue *dy =
+      muse_dtype_is_compute_float(x.dtype) ? g->d_results[0] : muse_build_cast(g->b, g->d_results[0], MUSE_F32);
   muse_grad_give(g, 0, dy);
 }
 

@@ -18,26 +18,31 @@ static const double min_cosh_excess = 1e-5;
 static MuseStatus check_operands(const MuseOp *op, const char *name, int extra, int *out_n, MuseDiag *diag) {
   const char *score = muse_op_text(op, "score");
   if (strcmp(score, "dot") != 0 && strcmp(score, "hyperbolic") != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: score must be \"dot\" or \"hyperbolic\"", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: score must be \"dot\" or \"hyperbolic\"", name);
   const int n = strcmp(score, "dot") == 0 ? 4 : 7;
   if (op->n_operands != n + extra)
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: score \"%s\" takes %d operands, not %d", name, score, n + extra, op->n_operands);
-  if (muse_op_int(op, "window") < 1) return muse_error(diag, MUSE_ERR_INPUT, "%s: window must be at least 1", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: score \"%s\" takes %d operands, not %d", name, score,
+                         n + extra, op->n_operands);
+  if (muse_op_int(op, "window") < 1)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: window must be at least 1", name);
   MuseType q = op->operands[0]->type;
   if (q.dtype != MUSE_F32 || q.rank != 4)
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: the first operand (q) must be f32[B,T,H,d]", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the first operand (q) must be f32[B,T,H,d]", name);
   for (int i = 1; i < 3; i++)
     if (!muse_type_eq(op->operands[i]->type, q))
-      return muse_error(diag, MUSE_ERR_INPUT, "%s: operand %d (%s) must have the type of q", name, i + 1, i == 1 ? "k" : "v");
+      return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand %d (%s) must have the type of q", name, i + 1,
+                           i == 1 ? "k" : "v");
   if (!muse_type_eq(op->operands[3]->type, muse_type2(MUSE_I32, q.dim[0], q.dim[1])))
-    return muse_error(diag, MUSE_ERR_INPUT, "%s: operand 4 (doc) must be i32[B,T] with the B and T of q", name);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand 4 (doc) must be i32[B,T] with the B and T of q",
+                         name);
   if (n == 7) {
     for (int i = 4; i < 6; i++)
       if (!muse_type_eq(op->operands[i]->type, muse_type3(MUSE_F32, q.dim[0], q.dim[1], q.dim[2])))
-        return muse_error(diag, MUSE_ERR_INPUT, "%s: operand %d (%s) must be f32[B,T,H] with the sizes of q", name, i + 1,
-                          i == 4 ? "alpha" : "beta");
+        return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                             "%s: operand %d (%s) must be f32[B,T,H] with the sizes of q", name, i + 1,
+                             i == 4 ? "alpha" : "beta");
     if (!muse_type_eq(op->operands[6]->type, muse_type1(MUSE_F32, q.dim[2])))
-      return muse_error(diag, MUSE_ERR_INPUT, "%s: operand 7 (scale) must be f32[H] with the H of q", name);
+      return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand 7 (scale) must be f32[H] with the H of q", name);
   }
   *out_n = n;
   return MUSE_OK;
@@ -54,10 +59,11 @@ MuseStatus muse_infer_window_attention_grad(const MuseOp *op, MuseType *out, Mus
   int n;
   MUSE_TRY(check_operands(op, "window_attention_grad", 1, &n, diag));
   if (!muse_type_eq(op->operands[n]->type, op->operands[0]->type))
-    return muse_error(diag, MUSE_ERR_INPUT, "window_attention_grad: operand %d (do) must have the type of q", n + 1);
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "window_attention_grad: operand %d (do) must have the type of q", n + 1);
   // The number of results is open in the op list: six with the operands of the hyperbolic score, else three.
   if (op->n_results != (n == 7 ? 6 : 3))
-    return muse_error(diag, MUSE_ERR_INPUT, "window_attention_grad: score \"%s\" gives %d results, not %d",
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "window_attention_grad: score \"%s\" gives %d results, not %d",
                       muse_op_text(op, "score"), n == 7 ? 6 : 3, op->n_results);
   for (int i = 0; i < 3; i++) out[i] = op->operands[0]->type;
   for (int i = 3; i < op->n_results; i++) out[i] = op->operands[i + 1]->type;
@@ -79,8 +85,14 @@ typedef struct Head { // one head of one row; tokens are `stride` vectors apart
 
 static Head head_of(const MuseOp *op, const MuseTensor *in, int64_t b, int64_t h) {
   MuseType q = in[0].type;
-  Head s = {.T = q.dim[1], .H = q.dim[2], .d = q.dim[3], .window = muse_op_int(op, "window"), .q = in[0].data, .k = in[1].data,
-            .v = in[2].data, .doc = in[3].data + b * q.dim[1]};
+  Head s = {.T = q.dim[1],
+            .H = q.dim[2],
+            .d = q.dim[3],
+            .window = muse_op_int(op, "window"),
+            .q = in[0].data,
+            .k = in[1].data,
+            .v = in[2].data,
+            .doc = in[3].data + b * q.dim[1]};
   s.at = b * s.T * s.H + h;
   s.hyperbolic = strcmp(muse_op_text(op, "score"), "hyperbolic") == 0;
   if (s.hyperbolic) {
@@ -170,7 +182,8 @@ void muse_eval_window_attention_grad(const MuseEval *eval, const MuseOp *op, con
   MuseType q = in[0].type;
   const double *cotangent = in[op->n_operands - 1].data;
   double *w = MUSE_NEW_ARRAY(eval->arena, double, q.dim[1]), *dw = MUSE_NEW_ARRAY(eval->arena, double, q.dim[1]);
-  for (int i = 0; i < op->n_results; i++) memset(out[i].data, 0, (size_t)muse_type_elements(out[i].type) * sizeof(double));
+  for (int i = 0; i < op->n_results; i++)
+    memset(out[i].data, 0, (size_t)muse_type_elements(out[i].type) * sizeof(double));
   for (int64_t b = 0; b < q.dim[0]; b++)
     for (int64_t n = 0; n < q.dim[2]; n++) {
       Head h = head_of(op, in, b, n);

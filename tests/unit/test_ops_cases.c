@@ -30,7 +30,8 @@ Test(ops_cases, every_case_verifies_and_reads_back) {
     muse_attr_set_text(module, &module->attrs, "level", "tensor");
     muse_op_case_build(&cases[i], module, "case", &func);
     MuseStatus status = muse_ops_verify(module, diag);
-    cr_expect(status == MUSE_OK, "%s (%s): %s", name, cases[i].text, status == MUSE_OK ? "" : muse_diag_message(diag, 0));
+    cr_expect(status == MUSE_OK, "%s (%s): %s", name, cases[i].text,
+              status == MUSE_OK ? "" : muse_diag_message(diag, 0));
     muse_module_print(module, &first);
     status = muse_module_parse("case", first.data, first.len, &again, diag);
     cr_assert(status == MUSE_OK, "%s (%s): %s", name, cases[i].text, muse_diag_message(diag, 0));
@@ -78,8 +79,8 @@ Test(ops_cases, values_fit_their_types) {
       muse_tensor_store(&results[k], bytes);
       muse_tensor_load(&back, bytes);
       for (int64_t e = 0; e < muse_type_elements(back.type); e++)
-        cr_assert(back.data[e] == results[k].data[e], "%s (%s) result %d: %a is not exact in its type", name, cases[i].text, k,
-                  results[k].data[e]);
+        cr_assert(back.data[e] == results[k].data[e], "%s (%s) result %d: %a is not exact in its type", name,
+                  cases[i].text, k, results[k].data[e]);
     }
     muse_arena_destroy(arena);
     muse_module_destroy(module);

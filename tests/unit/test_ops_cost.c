@@ -33,12 +33,14 @@ Test(ops_cost, bytes) {
 }
 
 Test(ops_cost, attention_pairs_are_those_of_the_window) {
-  double whole = cost_of(MUSE_OP_window_attention, "f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); i32[1,64] doc",
-                         "window=64, score=dot")
-                     .flops;
-  double one = cost_of(MUSE_OP_window_attention, "f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); i32[1,64] doc",
-                       "window=1, score=dot")
-                   .flops;
+  double whole =
+      cost_of(MUSE_OP_window_attention,
+              "f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); i32[1,64] doc", "window=64, score=dot")
+          .flops;
+  double one =
+      cost_of(MUSE_OP_window_attention,
+              "f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); f32[1,64,1,8] u(0,1); i32[1,64] doc", "window=1, score=dot")
+          .flops;
   cr_expect_eq(whole / one, 65.0 / 2);
 }
 
@@ -67,8 +69,9 @@ Test(ops_cost, all_are_finite) {
     MuseModule *module = muse_module_create("");
     MuseFunc *func;
     MuseCost cost = muse_op_cost(muse_op_case_build(&cases[i], module, "f", &func));
-    cr_expect(isfinite(cost.bytes) && isfinite(cost.flops) && isfinite(cost.int_ops) && cost.bytes >= 0 && cost.flops >= 0, "%s",
-              muse_op_info(cases[i].kind)->name);
+    cr_expect(isfinite(cost.bytes) && isfinite(cost.flops) && isfinite(cost.int_ops) && cost.bytes >= 0 &&
+                  cost.flops >= 0,
+              "%s", muse_op_info(cases[i].kind)->name);
     muse_module_destroy(module);
   }
 }

@@ -26,7 +26,8 @@ static void build_backward(Grad *g) {
   MuseBuilder b = muse_builder_at_end(g->module, &func->body);
   MuseValue *args[MUSE_CASE_MAX_OPERANDS], *d_results[MAX_RESULTS] = {0}, *d_operands[MUSE_CASE_MAX_OPERANDS];
   MuseValue *out[MUSE_CASE_MAX_OPERANDS];
-  for (int i = 0; i < g->c->n_operands; i++) args[i] = muse_region_add_arg(g->module, &func->body, g->c->operand[i].type);
+  for (int i = 0; i < g->c->n_operands; i++)
+    args[i] = muse_region_add_arg(g->module, &func->body, g->c->operand[i].type);
   for (int i = 0; i < g->op->n_results; i++)
     if (g->has_cotangent[i]) d_results[i] = muse_region_add_arg(g->module, &func->body, g->op->results[i]->type);
   MuseAttrList attrs = muse_op_case_attrs(g->c, g->module);
@@ -51,7 +52,8 @@ static double loss(Grad *g, const MuseTensor *operands, const MuseTensor *cotang
   double sum = 0;
   for (int r = 0, used = 0; r < g->op->n_results; r++) {
     if (!g->has_cotangent[r]) continue;
-    for (int64_t i = 0; i < muse_type_elements(results[r].type); i++) sum += results[r].data[i] * cotangents[used].data[i];
+    for (int64_t i = 0; i < muse_type_elements(results[r].type); i++)
+      sum += results[r].data[i] * cotangents[used].data[i];
     used++;
   }
   muse_arena_destroy(arena);
@@ -80,7 +82,8 @@ static void compare(Grad *g, uint32_t seed) {
   muse_op_case_fill(g->c, g->arena, seed, false, in);
   for (int r = 0; r < g->op->n_results; r++)
     if (g->has_cotangent[r])
-      in[n_in++] = muse_fill_tensor(g->arena, g->op->results[r]->type, MUSE_FILL_UNIFORM, -1, 1, seed, 100 + (uint32_t)r, false);
+      in[n_in++] =
+          muse_fill_tensor(g->arena, g->op->results[r]->type, MUSE_FILL_UNIFORM, -1, 1, seed, 100 + (uint32_t)r, false);
   muse_region_eval(&(MuseEval){g->arena, false}, &g->backward->body, in, out);
 
   bool has_gradient[MUSE_CASE_MAX_OPERANDS] = {0};
@@ -96,8 +99,8 @@ static void compare(Grad *g, uint32_t seed) {
       worst = fmax(worst, fabs(got - want));
       largest = fmax(largest, fabs(want));
     }
-    cr_expect(worst <= 1e-6 * fmax(largest, 1e-3), "%s (%s) {%s}: gradient of operand %d is off by %g of %g", name, g->c->text,
-              g->c->attrs, i, worst, largest);
+    cr_expect(worst <= 1e-6 * fmax(largest, 1e-3), "%s (%s) {%s}: gradient of operand %d is off by %g of %g", name,
+              g->c->text, g->c->attrs, i, worst, largest);
     k += has_gradient[i];
   }
 }

@@ -1,4 +1,4 @@
-// The straight-through gradients against MODEL.md section 2, written out here once more: gradients are defined, not derived, so
+// The straight-through gradients against docs/model.md section 2, written out here once more: gradients are defined, not derived, so
 // finite differences say nothing about them.
 
 #include "ir/base/philox.h"
@@ -37,7 +37,8 @@ static void run(Linear *l, const char *gradient) {
   MuseArena *arena = muse_arena_create();
   MuseFunc *func = muse_func_create(module, "f");
   MuseBuilder b = muse_builder_at_end(module, &func->body);
-  MuseType types[4] = {muse_type2(MUSE_F32, M, K), muse_type2(MUSE_F32, N, K), muse_type2(MUSE_F32, M, N), muse_type1(MUSE_U32, 2)};
+  MuseType types[4] = {muse_type2(MUSE_F32, M, K), muse_type2(MUSE_F32, N, K), muse_type2(MUSE_F32, M, N),
+                       muse_type1(MUSE_U32, 2)};
   MuseValue *args[4], *d_operands[2];
   for (int i = 0; i < 4; i++) args[i] = muse_region_add_arg(module, &func->body, types[i]);
   MuseAttrList attrs = {0};
@@ -48,7 +49,8 @@ static void run(Linear *l, const char *gradient) {
   muse_build_op(&b, MUSE_OP_return, 3, (MuseValue *[]){op->results[0], d_operands[0], d_operands[1]}, NULL);
 
   double rng[2] = {SEED, STEP};
-  MuseTensor in[4] = {{types[0], &l->x[0][0]}, {types[1], &l->w[0][0]}, {types[2], &l->dy[0][0]}, {types[3], rng}}, out[3];
+  MuseTensor in[4] = {{types[0], &l->x[0][0]}, {types[1], &l->w[0][0]}, {types[2], &l->dy[0][0]}, {types[3], rng}},
+             out[3];
   for (int i = 0; i < 3; i++) {
     MuseTensor t = muse_fill_tensor(arena, types[i], MUSE_FILL_UNIFORM, -2, 2, 3, (uint32_t)i, false);
     for (int64_t e = 0; e < muse_type_elements(types[i]); e++) in[i].data[e] = t.data[e];
@@ -145,7 +147,8 @@ Test(ops_straight_through, fake_quantize_passes_gradients_through) {
   MuseFunc *func = muse_func_create(module, "f");
   MuseBuilder b = muse_builder_at_end(module, &func->body);
   MuseType type = muse_type3(MUSE_F32, 3, 2, 5);
-  MuseValue *core = muse_region_add_arg(module, &func->body, type), *dy = muse_region_add_arg(module, &func->body, type), *dx;
+  MuseValue *core = muse_region_add_arg(module, &func->body, type),
+            *dy = muse_region_add_arg(module, &func->body, type), *dx;
   MuseOp *op = muse_build_op(&b, MUSE_OP_fake_quantize, 1, &core, NULL);
   muse_op_grad(&(MuseGrad){.b = &b, .op = op, .d_results = &dy, .d_operands = &dx});
   muse_build_op(&b, MUSE_OP_return, 2, (MuseValue *[]){op->results[0], dx}, NULL);

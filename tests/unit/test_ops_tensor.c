@@ -92,9 +92,14 @@ Test(ops_tensor, integers_survive) {
   const struct {
     MuseDtype dtype;
     double value[3];
-  } cases[] = {{MUSE_I8, {-128, 0, 127}},          {MUSE_U8, {0, 1, 255}},          {MUSE_I32, {-2147483648.0, 5, 2147483647}},
-               {MUSE_U32, {0, 7, 4294967295.0}},   {MUSE_I64, {-9e15, 1, 9e15}},    {MUSE_BOOL, {0, 1, 1}},
-               {MUSE_F32, {-0x1.8p-140, 0.5, 3e38}}, {MUSE_F64, {0.1, -1e300, 5e-324}}};
+  } cases[] = {{MUSE_I8, {-128, 0, 127}},
+               {MUSE_U8, {0, 1, 255}},
+               {MUSE_I32, {-2147483648.0, 5, 2147483647}},
+               {MUSE_U32, {0, 7, 4294967295.0}},
+               {MUSE_I64, {-9e15, 1, 9e15}},
+               {MUSE_BOOL, {0, 1, 1}},
+               {MUSE_F32, {-0x1.8p-140, 0.5, 3e38}},
+               {MUSE_F64, {0.1, -1e300, 5e-324}}};
   for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
     MuseTensor t = muse_tensor_create(arena, muse_type1(cases[c].dtype, 3));
     double bytes[3];
@@ -103,8 +108,8 @@ Test(ops_tensor, integers_survive) {
     memset(t.data, 0, sizeof cases[c].value);
     muse_tensor_load(&t, bytes);
     for (int i = 0; i < 3; i++)
-      cr_expect(t.data[i] == (cases[c].dtype == MUSE_F32 ? (double)(float)cases[c].value[i] : cases[c].value[i]), "%s %d",
-                muse_dtype_name(cases[c].dtype), i);
+      cr_expect(t.data[i] == (cases[c].dtype == MUSE_F32 ? (double)(float)cases[c].value[i] : cases[c].value[i]),
+                "%s %d", muse_dtype_name(cases[c].dtype), i);
   }
   muse_arena_destroy(arena);
 }
