@@ -29,6 +29,8 @@ static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"ternary_matmul", muse_emit_llvm_product},
   {"transpose", muse_emit_llvm_transpose},
   {"unpack_trits", muse_emit_llvm_unpack_trits},
+  {"window_attention", muse_emit_llvm_window_attention},
+  {"window_attention_grad", muse_emit_llvm_window_attention_grad},
 };
 
 #define EMITTER_VERSION "1"

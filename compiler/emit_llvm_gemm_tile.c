@@ -230,9 +230,11 @@ void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t st
   muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){from, valid, to}, 3);
 }
 
-void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add, LLVMValueRef valid,
-                           LLVMValueRef to) {
-  const char *name = muse_arena_printf(ll->arena, "unpack_%lld_%lld%s", (long long)columns, (long long)stride, add ? "_add" : "");
+typedef enum UnpackMode { UNPACK_STORE, UNPACK_SUM, UNPACK_ACCUMULATE } UnpackMode;
+
+static void unpack(MuseLlvm *ll, UnpackMode mode, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add,
+                   LLVMValueRef valid, LLVMValueRef to) {
+  const char *name = muse_arena_printf(ll->arena, "unpack_%lld_%lld_%d", (long long)columns, (long long)stride, (int)mode);
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->ptr, ll->ptr, ll->i64, ll->ptr}, 4, &helper)) {
     const int64_t padded = muse_llvm_pad(ll, columns);
@@ -242,14 +244,26 @@ void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMVa
     LLVMValueRef more = element(ll, LLVMGetParam(helper.function, 1), row.index, padded);
     LLVMValueRef out = element(ll, LLVMGetParam(helper.function, 3), row.index, stride);
     for (int64_t j = 0; j < columns; j += ll->lanes) {
-      LLVMValueRef at = muse_llvm_i64(ll, j), value = muse_llvm_load(ll, MUSE_F32, in, at, ll->lanes, NULL);
-      if (add) value = LLVMBuildFAdd(ll->b, value, muse_llvm_load(ll, MUSE_F32, more, at, ll->lanes, NULL), "");
-      muse_llvm_store(ll, MUSE_F32, out, at, value, ll->lanes, columns - j < ll->lanes ? muse_llvm_i64(ll, columns - j) : NULL);
+      LLVMValueRef active = columns - j < ll->lanes ? muse_llvm_i64(ll, columns - j) : NULL, at = muse_llvm_i64(ll, j);
+      LLVMValueRef value = muse_llvm_load(ll, MUSE_F32, in, at, ll->lanes, NULL), other = NULL;
+      if (mode == UNPACK_SUM) other = muse_llvm_load(ll, MUSE_F32, more, at, ll->lanes, NULL);
+      if (mode == UNPACK_ACCUMULATE) other = muse_llvm_load(ll, MUSE_F32, out, at, ll->lanes, active);
+      if (other) value = LLVMBuildFAdd(ll->b, value, other, "");
+      muse_llvm_store(ll, MUSE_F32, out, at, value, ll->lanes, active);
     }
     muse_llvm_loop_end(ll, &row);
     muse_llvm_helper_end(ll, &helper);
   }
-  muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){from, add ? add : from, valid, to}, 4);
+  muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){from, add, valid, to}, 4);
+}
+
+void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add, LLVMValueRef valid,
+                           LLVMValueRef to) {
+  unpack(ll, add ? UNPACK_SUM : UNPACK_STORE, columns, stride, from, add ? add : from, valid, to);
+}
+
+void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid, LLVMValueRef to) {
+  unpack(ll, UNPACK_ACCUMULATE, columns, stride, from, from, valid, to);
 }
 
 // A square block of lanes x lanes in registers: log2(lanes) rounds, each exchanging halves of pairs of rows.

@@ -40,6 +40,8 @@ void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t st
 // The reverse: stores the first `valid` rows of from[rows][pad(columns)]; with `add`, from and add (same layout) are summed.
 void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add_or_null,
                            LLVMValueRef valid, LLVMValueRef to);
+// to[i*stride + j] += from[i][j] for the first `valid` rows.
+void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid, LLVMValueRef to);
 // to[columns][rows] = from[rows][columns] transposed; rows and columns are multiples of the vector's lanes.
 void muse_llvm_transpose_tile(MuseLlvm *ll, int64_t rows, int64_t columns, LLVMValueRef from, LLVMValueRef to);
 

@@ -7,6 +7,7 @@
 #include "compiler/skel_scan.h"
 #include "compiler/skel_transpose.h"
 #include "compiler/skel_trits.h"
+#include "compiler/skel_window_attention.h"
 
 #include <string.h>
 
@@ -23,6 +24,8 @@ static const MuseSkeleton skeletons[] = {
   {"ternary_matmul", muse_product_info, muse_product_allows_in_place},
   {"transpose", muse_skel_transpose_info, NULL},
   {"unpack_trits", muse_trits_info, NULL},
+  {"window_attention", muse_window_attention_info, muse_window_attention_allows_in_place},
+  {"window_attention_grad", muse_window_attention_grad_info, muse_window_attention_grad_allows_in_place},
   {NULL, NULL, NULL}, // end
 };
 
