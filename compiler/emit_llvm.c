@@ -3,6 +3,7 @@
 #include "compiler/emit_llvm.h"
 
 #include "compiler/emit_llvm_builder.h"
+#include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_target.h"
 
@@ -18,6 +19,7 @@
 
 // Rows by skeleton name; emitters of structured ops stand in files of their own.
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
+  {"gather_rows", muse_emit_llvm_gather_rows},
   {"green_scan", muse_emit_llvm_green_scan},
   {"green_scan_grad", muse_emit_llvm_green_scan_grad},
   {"int8_matmul", muse_emit_llvm_product},
@@ -26,6 +28,7 @@ static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"pack_trits", muse_emit_llvm_pack_trits},
   {"resolvent_scan", muse_emit_llvm_resolvent_scan},
   {"resolvent_scan_grad", muse_emit_llvm_resolvent_scan_grad},
+  {"scatter_add_rows", muse_emit_llvm_scatter_add_rows},
   {"ternary_matmul", muse_emit_llvm_product},
   {"transpose", muse_emit_llvm_transpose},
   {"unpack_trits", muse_emit_llvm_unpack_trits},

@@ -2,6 +2,7 @@
 
 #include "compiler/kernel_info.h"
 
+#include "compiler/skel_embed.h"
 #include "compiler/skel_map.h"
 #include "compiler/skel_matmul.h"
 #include "compiler/skel_scan.h"
@@ -13,6 +14,7 @@
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
+  {"gather_rows", muse_gather_info, NULL},
   {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
   {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
   {"int8_matmul", muse_product_info, muse_product_allows_in_place},
@@ -21,6 +23,7 @@ static const MuseSkeleton skeletons[] = {
   {"pack_trits", muse_trits_info, NULL},
   {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
   {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
+  {"scatter_add_rows", muse_gather_info, NULL},
   {"ternary_matmul", muse_product_info, muse_product_allows_in_place},
   {"transpose", muse_skel_transpose_info, NULL},
   {"unpack_trits", muse_trits_info, NULL},
