@@ -159,9 +159,11 @@ static int64_t most_alive(const Planner *pl) {
 
 // --- packing ---
 
+// What has been placed, by offset. Lifetimes stand in arrays of their own, because nearly all time goes into comparing them.
 typedef struct Placed {
-  int64_t offset, end_offset;
-  int begin, end;
+  int *begin, *end, *piece;
+  int *near; // scratch: positions of those alive with the one to be placed
+  int n;
 } Placed;
 
 typedef struct Order {
@@ -176,57 +178,70 @@ static int compare_order(const void *pa, const void *pb) {
   return a->index < b->index ? -1 : a->index > b->index;
 }
 
-// The start of the smallest gap of at least `bytes` between pieces alive from begin to end; behind them when there is none.
-static int64_t best_gap(const Placed *placed, int n, const Piece *piece) {
+// The start of the smallest gap of at least the piece's size between pieces alive with it; behind them when there is none.
+static int64_t best_gap(const Planner *pl, const int64_t *offsets, const Placed *placed, const Piece *piece) {
+  int n_near = 0;
+  for (int i = 0; i < placed->n; i++) {
+    placed->near[n_near] = i;
+    n_near += (placed->begin[i] <= piece->end) & (placed->end[i] >= piece->begin);
+  }
   int64_t top = 0, best = -1, best_bytes = INT64_MAX;
-  for (int i = 0; i < n; i++) {
-    if (placed[i].begin > piece->end || placed[i].end < piece->begin) continue;
-    int64_t gap = placed[i].offset - top;
+  for (int i = 0; i < n_near; i++) {
+    int other = placed->piece[placed->near[i]];
+    int64_t gap = offsets[other] - top, end = offsets[other] + pl->pieces[other].bytes;
     if (gap >= piece->bytes && gap < best_bytes) {
       best = top;
       best_bytes = gap;
     }
-    if (placed[i].end_offset > top) top = placed[i].end_offset;
+    if (end > top) top = end;
   }
   return best >= 0 ? best : top;
 }
 
+static void insert_int(int *data, int n, int at, int value) {
+  memmove(data + at + 1, data + at, sizeof *data * (size_t)(n - at));
+  data[at] = value;
+}
+
 // Places the pieces in the order given; the slab's size.
-static int64_t pack(const Planner *pl, const Order *order, int64_t *out_offsets) {
-  Placed *placed = malloc(sizeof *placed * ((size_t)pl->n_pieces + 1)); // by offset
-  MUSE_ASSERT(placed && "out of memory");
+static int64_t pack(const Planner *pl, const Order *order, Placed *placed, int64_t *out_offsets) {
   int64_t slab = 0;
-  for (int n = 0; n < pl->n_pieces; n++) {
-    const Piece *piece = &pl->pieces[order[n].index];
-    int64_t offset = best_gap(placed, n, piece), end = offset + piece->bytes;
+  for (placed->n = 0; placed->n < pl->n_pieces; placed->n++) {
+    int n = placed->n, index = order[n].index;
+    const Piece *piece = &pl->pieces[index];
+    int64_t offset = best_gap(pl, out_offsets, placed, piece);
     int low = 0, high = n;
     while (low < high) {
       int middle = (low + high) / 2;
-      if (placed[middle].offset < offset) low = middle + 1;
+      if (out_offsets[placed->piece[middle]] < offset) low = middle + 1;
       else high = middle;
     }
-    memmove(placed + low + 1, placed + low, sizeof *placed * (size_t)(n - low));
-    placed[low] = (Placed){offset, end, piece->begin, piece->end};
-    out_offsets[order[n].index] = offset;
-    if (end > slab) slab = end;
+    insert_int(placed->begin, n, low, piece->begin);
+    insert_int(placed->end, n, low, piece->end);
+    insert_int(placed->piece, n, low, index);
+    out_offsets[index] = offset;
+    if (offset + piece->bytes > slab) slab = offset + piece->bytes;
   }
-  free(placed);
   return slab;
 }
 
-// Two orders, largest first and largest area (bytes times lifetime) first; the better result is kept.
+// Largest first; where that wastes more than a hundredth, largest area (bytes times lifetime) first too, and the better is kept.
 static int64_t place_pieces(Planner *pl, int64_t live) {
   Order *order = MUSE_NEW_ARRAY(pl->arena, Order, pl->n_pieces);
   int64_t *best = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces), *other = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces);
+  Placed placed = {.begin = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
+                   .end = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
+                   .piece = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
+                   .near = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1)};
   int64_t slab = INT64_MAX;
-  for (int attempt = 0; attempt < 2 && slab > live; attempt++) {
+  for (int attempt = 0; attempt < 2 && slab > live + live / 100; attempt++) {
     for (int k = 0; k < pl->n_pieces; k++) {
       const Piece *piece = &pl->pieces[k];
       order[k] = (Order){(double)piece->bytes, piece->begin, k};
       if (attempt == 1) order[k].weight *= piece->end - piece->begin + 1;
     }
     qsort(order, (size_t)pl->n_pieces, sizeof *order, compare_order);
-    int64_t bytes = pack(pl, order, other);
+    int64_t bytes = pack(pl, order, &placed, other);
     if (bytes < slab) {
       int64_t *swap = best;
       best = other;
