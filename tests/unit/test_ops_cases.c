@@ -18,6 +18,20 @@ Test(ops_cases, every_op_has_three_shapes) {
   }
 }
 
+// ops/README.md names every op (tests run in the root of the sources).
+Test(ops_cases, every_op_is_documented) {
+  FILE *file = fopen("ops/README.md", "rb");
+  cr_assert(file, "ops/README.md cannot be opened; run the test in the root of the sources");
+  static char text[1 << 16];
+  text[fread(text, 1, sizeof text - 1, file)] = 0;
+  fclose(file);
+  for (int kind = 0; kind < MUSE_N_OPS; kind++) {
+    char name[64];
+    snprintf(name, sizeof name, "`%s`", muse_op_info((MuseOpKind)kind)->name);
+    cr_expect(strstr(text, name), "ops/README.md does not name %s", name);
+  }
+}
+
 Test(ops_cases, every_case_verifies_and_reads_back) {
   int n;
   const MuseOpCase *cases = muse_op_cases(&n);
