@@ -19,6 +19,7 @@
 
 // Rows by skeleton name; emitters of structured ops stand in files of their own.
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
+  {"doc_begin", muse_emit_llvm_doc_begin},
   {"gather_rows", muse_emit_llvm_gather_rows},
   {"green_scan", muse_emit_llvm_green_scan},
   {"green_scan_grad", muse_emit_llvm_green_scan_grad},
@@ -28,6 +29,8 @@ static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"pack_trits", muse_emit_llvm_pack_trits},
   {"resolvent_scan", muse_emit_llvm_resolvent_scan},
   {"resolvent_scan_grad", muse_emit_llvm_resolvent_scan_grad},
+  {"ring_write", muse_emit_llvm_ring_write},
+  {"rope_table", muse_emit_llvm_rope_table},
   {"scatter_add_rows", muse_emit_llvm_scatter_add_rows},
   {"ternary_matmul", muse_emit_llvm_product},
   {"transpose", muse_emit_llvm_transpose},

@@ -5,6 +5,7 @@
 #include "compiler/skel_embed.h"
 #include "compiler/skel_map.h"
 #include "compiler/skel_matmul.h"
+#include "compiler/skel_misc.h"
 #include "compiler/skel_scan.h"
 #include "compiler/skel_transpose.h"
 #include "compiler/skel_trits.h"
@@ -14,6 +15,7 @@
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
+  {"doc_begin", muse_doc_begin_info, muse_doc_begin_allows_in_place},
   {"gather_rows", muse_gather_info, NULL},
   {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
   {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
@@ -23,6 +25,8 @@ static const MuseSkeleton skeletons[] = {
   {"pack_trits", muse_trits_info, NULL},
   {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
   {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
+  {"ring_write", muse_ring_write_info, muse_ring_write_allows_in_place},
+  {"rope_table", muse_rope_table_info, NULL},
   {"scatter_add_rows", muse_gather_info, NULL},
   {"ternary_matmul", muse_product_info, muse_product_allows_in_place},
   {"transpose", muse_skel_transpose_info, NULL},
