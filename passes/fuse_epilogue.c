@@ -21,38 +21,69 @@ static bool fits(MuseGraph *g, const MuseOp *op, MuseType shape, const bool *mem
   return connected;
 }
 
-// Drops a member whose result leaves the epilogue only to maps (or nowhere), when its operands are in memory anyway.
-static bool prune_one(MuseGraph *g, bool *member, const int *order, int n, int anchor) {
-  for (int j = n - 1; j >= 0; j--) {
-    int i = order[j];
-    if (!member[i] || i == anchor) continue;
-    bool escapes = false, inside = false, only_maps = true;
-    for (int e = g->user_start[i]; e < g->user_start[i + 1]; e++) {
-      const MuseOp *user = g->op[g->users[e]];
-      if (member[g->users[e]]) inside = true;
-      else {
-        escapes = true;
-        MuseOpClass c = muse_op_info(user->kind)->class_;
-        if (!(c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE) || user->kind == MUSE_OP_rope || g->group[g->users[e]] >= 0) only_maps = false;
-      }
-    }
-    if (inside || !escapes || !only_maps) continue;
-    // All operands in memory: full-shape members among them must escape for another reason.
-    bool stored = true;
-    for (int k = 0; k < g->op[i]->n_operands && stored; k++) {
-      int d = muse_graph_def(g, g->op[i]->operands[k]);
-      if (d < 0 || !member[d]) continue;
-      bool leaves = false;
-      for (int e = g->user_start[d]; e < g->user_start[d + 1]; e++)
-        if (!member[g->users[e]]) leaves = true;
-      stored = leaves;
-    }
-    if (!stored) continue;
-    member[i] = false;
-    return true;
+// How a member's result leaves the epilogue.
+typedef enum Escape { STAYS, TO_MAPS, MUST_BE_STORED } Escape;
+
+static Escape escape_of(const MuseGraph *g, int i, const bool *member) {
+  Escape escape = STAYS;
+  for (int e = g->user_start[i]; e < g->user_start[i + 1]; e++) {
+    int user = g->users[e];
+    if (member[user]) continue;
+    MuseOpClass c = muse_op_info(g->op[user]->kind)->class_;
+    bool map = (c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || g->op[user]->kind == MUSE_OP_broadcast) && g->op[user]->kind != MUSE_OP_rope;
+    if (!map || g->group[user] >= 0) return MUST_BE_STORED;
+    escape = TO_MAPS;
   }
-  return false;
+  return escape;
 }
+
+// Marks what has to be computed for member i.
+static void mark_needed(const MuseGraph *g, int i, const bool *member, bool *needed) {
+  if (needed[i]) return;
+  needed[i] = true;
+  for (int k = 0; k < g->op[i]->n_operands; k++) {
+    int d = muse_graph_def(g, g->op[i]->operands[k]);
+    if (d >= 0 && member[d]) mark_needed(g, d, member, needed);
+  }
+}
+
+// Whether every way from the anchor to a member that escapes to maps goes through `cut` (so that those maps can compute it from
+// cut's value): walks back from i and must not meet the anchor without meeting cut.
+static bool only_through(const MuseGraph *g, int i, int cut, int anchor, const bool *member) {
+  if (i == cut) return true;
+  if (i == anchor) return false;
+  for (int k = 0; k < g->op[i]->n_operands; k++) {
+    int d = muse_graph_def(g, g->op[i]->operands[k]);
+    if (d >= 0 && member[d] && !only_through(g, d, cut, anchor, member)) return false;
+  }
+  return true;
+}
+
+// Of the values that would be stored for maps alone, the maps can compute all from one: the latest value that all of them come
+// from. Storing it alone instead of several saves memory traffic; what is then not needed leaves the epilogue.
+static void prune(MuseGraph *g, bool *member, const int *order, int n, int anchor) {
+  int escaping = 0;
+  for (int j = 0; j < n; j++) escaping += escape_of(g, order[j], member) == TO_MAPS;
+  escaping += escape_of(g, anchor, member) == TO_MAPS;
+  if (escaping == 0) return;
+  int cut = anchor;
+  for (int j = 0; j < n; j++) { // program order: a later one replaces an earlier one
+    bool dominates = escape_of(g, anchor, member) != TO_MAPS;
+    for (int k = 0; k < n && dominates; k++)
+      if (escape_of(g, order[k], member) == TO_MAPS) dominates = only_through(g, order[k], order[j], anchor, member);
+    if (dominates) cut = order[j];
+  }
+  if (escaping == 1 && escape_of(g, cut, member) == TO_MAPS) return; // it is the one
+  bool *needed = calloc((size_t)g->n, sizeof *needed);
+  mark_needed(g, cut, member, needed);
+  needed[anchor] = true;
+  for (int j = 0; j < n; j++)
+    if (escape_of(g, order[j], member) == MUST_BE_STORED) mark_needed(g, order[j], member, needed);
+  for (int j = 0; j < n; j++) member[order[j]] = needed[order[j]];
+  free(needed);
+}
+
+static int by_index(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
 void muse_fuse_epilogue(MuseGraph *g, MuseOp *anchor, int group) {
   int a = (int)anchor->mark;
@@ -80,7 +111,8 @@ void muse_fuse_epilogue(MuseGraph *g, MuseOp *anchor, int group) {
     order[n++] = i;
     for (int e = g->user_start[i]; e < g->user_start[i + 1]; e++) muse_vec_push(&candidates, g->users[e]);
   }
-  while (prune_one(g, member, order, n, a)) {}
+  qsort(order, (size_t)n, sizeof *order, by_index);
+  prune(g, member, order, n, a);
   for (int j = 0; j < n; j++)
     if (!member[order[j]]) muse_graph_leave(g, order[j]);
   muse_vec_free(&candidates);
