@@ -92,7 +92,7 @@ static MuseHash cache_key(const MuseCpuKernels *k, const MusePlanKernel *kernel)
 
 static void compile_one(Batch *batch, Job *job) {
   MuseCpuKernels *k = batch->k;
-  const MusePlanKernel *kernel = &k->plan->kernels[job->kernel];
+  const MusePlanKernel *kernel = k->plan->kernels[job->kernel];
   MuseHash key = cache_key(k, kernel);
   job->from_cache = muse_kernel_cache_get(k->cache, key, &job->object, &job->bytes);
   if (!job->from_cache) {
@@ -126,7 +126,7 @@ static MuseStatus link_job(MuseCpuKernels *k, Job *job, MuseDiag *diag) {
 }
 
 static MuseStatus look_up(MuseCpuKernels *k, int index, MuseDiag *diag) {
-  const MusePlanKernel *kernel = &k->plan->kernels[index];
+  const MusePlanKernel *kernel = k->plan->kernels[index];
   char name[24], symbol[40];
   kernel_name(kernel, name);
   for (int s = 0; s < kernel->info.n_stages; s++) {

@@ -147,15 +147,15 @@ static void bind_call(const MuseExecutor *e, const MusePlanCall *plan, Call *cal
   call->pointers = calloc((size_t)n + 2, sizeof *call->pointers);
   MUSE_ASSERT(call->pointers != NULL);
   for (int i = 0; i < n; i++) call->pointers[i] = pointer_of(e, plan->places[i]);
-  call->pointers[n] = pointer_of(e, plan->workspace);
+  call->pointers[n] = pointer_of(e, plan->places[n]);
   call->pointers[n + 1] = (void *)plan->rng_ids;
-  call->stage = muse_cpu_kernel_stages(e->kernels, plan->kernel);
+  call->stage = muse_cpu_kernel_stages(e->kernels, plan->kernel->index);
 }
 
 static MuseStatus grow_scratch(MuseExecutor *e, const Function *f, MuseDiag *diag) {
   size_t need = e->scratch_bytes;
   for (int c = 0; c < f->plan->n_calls; c++) {
-    const MuseKernelInfo *info = &e->plan->kernels[f->plan->calls[c].kernel].info;
+    const MuseKernelInfo *info = &f->plan->calls[c].kernel->info;
     for (int s = 0; s < info->n_stages; s++)
       if (align_up((size_t)info->stage[s].scratch_bytes) > need) need = align_up((size_t)info->stage[s].scratch_bytes);
   }
@@ -179,7 +179,7 @@ MuseStatus muse_executor_prepare(MuseExecutor *e, const char *const *functions, 
       break;
     }
     for (int c = 0; c < f->plan->n_calls; c++) {
-      int k = f->plan->calls[c].kernel;
+      int k = f->plan->calls[c].kernel->index;
       if (!wanted[k]) indices[count++] = k;
       wanted[k] = true;
     }
@@ -213,7 +213,7 @@ static void run_stage(const MuseExecutor *e, const Call *call, const MuseKernelI
 }
 
 static void run_call(const MuseExecutor *e, const Call *call) {
-  const MuseKernelInfo *info = &e->plan->kernels[call->plan->kernel].info;
+  const MuseKernelInfo *info = &call->plan->kernel->info;
   bool loops = info->loop_count > 1;
   for (int s = 0; s < info->n_stages; s++) {
     if (!loops || s != info->loop_first) {
@@ -252,7 +252,7 @@ MuseStatus muse_executor_trace(MuseExecutor *e, const char *function, MuseKernel
   for (int c = 0; c < f->plan->n_calls; c++) {
     const Call *call = &f->calls[c];
     const MuseOp *op = call->plan->op;
-    MuseKernelVisit visit = {.kernel = op, .info = &e->plan->kernels[call->plan->kernel].info, .call = c, .kernel_index = call->plan->kernel,
+    MuseKernelVisit visit = {.kernel = op, .info = &call->plan->kernel->info, .call = c, .kernel_index = call->plan->kernel->index,
                              .operands = call->pointers, .results = call->pointers + op->n_operands};
     if (before && !before(context, &visit)) return MUSE_OK;
     double start = now();

@@ -1,0 +1,205 @@
+// The pipeline from a config to a plan, readable from top to bottom, and what a plan costs.
+#include "compiler/pipeline.h"
+
+#include "compiler/memory_plan.h"
+#include "compiler/model.h"
+#include "ir/text.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *const muse_pipeline[] = {
+    "canonicalize", // the lowering writes plainly; make equal things equal
+    "cse",
+    "autodiff",     // @grad: the backward program and one result a parameter
+    "canonicalize",
+    "dce",
+    "remat",        // use_gradient_checkpointing: forward values again instead of stored
+    "quantize",     // BitLinear -> quantize_rows, ternarize, exact products, scales
+    "cse",          // one quantisation for the products of one input, forward and backward
+    "pack_ternary", // ternarize leaves the step: @pack, @update
+    "decompose",    // composites -> maps and reductions
+    "canonicalize",
+    "fold",
+    "cse",
+    "fuse_loss",    // one sweep over the head for loss and gradients
+    "recompute",    // cheap maps that the backward part reads are not stored for it
+    "dce",
+    "fuse_ternary", // products first: they take the maps that can run on their tiles
+    "fuse_matmul",
+    "fuse_map",     // then what is left, by domain
+    "outline",      // everything else is a kernel of its own
+    "dce",
+    NULL,
+};
+
+MuseStatus muse_compile(MuseModule *module, const MuseCompileOptions *options, MuseDiag *diag) {
+  MUSE_TRY(muse_ops_verify(module, diag));
+  MUSE_TRY(muse_pipeline_run(options && options->pipeline ? options->pipeline : muse_pipeline, module, options ? &options->passes : NULL, diag));
+  if (strcmp(muse_attr_text_or(&module->attrs, "level", "tensor"), "kernel") != 0) return MUSE_OK;
+  MUSE_TRY(muse_memory_plan(module, diag));
+  return muse_ops_verify(module, diag);
+}
+
+// ---- estimate ----
+
+const char *const muse_estimate_roles[10] = {"param", "scale", "moment", "grad", "packed", "const", "state", "input", "hyper", "output"};
+
+static void function_cost(const MuseFunc *fn, double times, double *flops, double *int_ops, double *bytes) {
+  for (const MuseOp *op = fn->body.first; op; op = op->next) {
+    if (op->kind != MUSE_OP_kernel) continue;
+    MuseCost cost = muse_kernel_cost(op);
+    *flops += times * cost.flops;
+    *int_ops += times * cost.int_ops;
+    *bytes += times * cost.bytes;
+  }
+}
+
+void muse_estimate(MuseModule *module, MuseEstimate *e) {
+  memset(e, 0, sizeof *e);
+  e->parameters = muse_model_parameters(module);
+  for (int i = 0; i < module->n_buffers; i++) {
+    double bytes = (double)muse_type_bytes(module->buffers[i]->type);
+    e->total_bytes += bytes;
+    for (int r = 0; r < 10; r++)
+      if (strcmp(module->buffers[i]->role, muse_estimate_roles[r]) == 0) e->role_bytes[r] += bytes;
+  }
+  MuseMap *distinct = muse_map_create();
+  MuseStr text = {0};
+  double micro_batches = (double)muse_attr_int_or(&module->attrs, "gradient_accumulation_steps", 1), unused = 0;
+  for (MuseFunc *fn = module->first_func; fn; fn = fn->next) {
+    double slab = (double)muse_attr_int_or(&fn->attrs, "slab", 0);
+    if (slab > e->slab_bytes) e->slab_bytes = slab;
+    for (const MuseOp *op = fn->body.first; op; op = op->next) {
+      if (op->kind != MUSE_OP_kernel) continue;
+      e->n_calls++;
+      muse_str_clear(&text);
+      muse_kernel_print_canonical(module, op, &text);
+      muse_map_put(distinct, muse_str_text(&text), module);
+    }
+    if (strcmp(fn->name, "grad") == 0) function_cost(fn, micro_batches, &e->step_flops, &e->step_int_ops, &e->step_bytes);
+    if (strcmp(fn->name, "norms") == 0 || strcmp(fn->name, "update") == 0) function_cost(fn, 1, &e->step_flops, &e->step_int_ops, &e->step_bytes);
+    if (strcmp(fn->name, "decode") == 0) function_cost(fn, 1, &e->decode_flops, &unused, &e->decode_bytes);
+  }
+  e->total_bytes += e->slab_bytes;
+  e->n_kernels = (int)muse_map_size(distinct);
+  muse_map_destroy(distinct);
+  muse_str_free(&text);
+}
+
+// ---- config to plan ----
+
+static void set_options(const MuseConfig *c, const char *target, MuseModule *module) {
+  MuseStr yaml = {0};
+  muse_config_print(c, &yaml);
+  MuseAttrList *a = &module->attrs;
+  muse_attr_set_text(module, a, "config", muse_str_text(&yaml));
+  muse_str_free(&yaml);
+  muse_attr_set_text(module, a, "target", target);
+  muse_attr_set_int(module, a, "nominal_parameters", muse_config_nominal_parameters(c));
+  muse_attr_set_int(module, a, "parameters", muse_model_parameters(module));
+  // What the executor needs of the config (the text is for people and for `muse-run train --config`).
+  muse_attr_set_int(module, a, "vocab_size", c->vocab_size);
+  muse_attr_set_int(module, a, "batch_size", c->batch_size);
+  muse_attr_set_int(module, a, "n_seq", c->n_seq);
+  muse_attr_set_int(module, a, "n_layers", c->n_layers);
+  muse_attr_set_int(module, a, "num_heads", c->num_heads);
+  muse_attr_set_int(module, a, "window", c->use_hybrid_attention ? c->local_window : c->n_seq);
+  muse_attr_set_int(module, a, "eos_token_id", c->eos_token_id);
+  muse_attr_set_text(module, a, "tokenizer", c->tokenizer ? c->tokenizer : "");
+  muse_attr_set_int(module, a, "seed", c->seed);
+  muse_attr_set_text(module, a, "optimizer", c->optimizer == MUSE_OPTIMIZER_ADAMW ? "adamw" : "adafactor8");
+  muse_attr_set_real(module, a, "learning_rate", c->learning_rate);
+  muse_attr_set_real(module, a, "min_lr_ratio", c->min_lr_ratio);
+  muse_attr_set_int(module, a, "warmup_steps", c->warmup_steps);
+  muse_attr_set_int(module, a, "max_steps", c->max_steps);
+  muse_attr_set_real(module, a, "adam_beta1", c->adam_beta1);
+  muse_attr_set_real(module, a, "adam_beta2", c->adam_beta2);
+  muse_attr_set_int(module, a, "log_interval", c->log_interval);
+  muse_attr_set_int(module, a, "eval_interval", c->eval_interval);
+  muse_attr_set_int(module, a, "eval_batches", c->eval_batches);
+  muse_attr_set_int(module, a, "save_interval", c->save_interval);
+  muse_attr_set_int(module, a, "keep_checkpoints", c->keep_checkpoints);
+  muse_attr_set_int(module, a, "sample_interval", c->sample_interval);
+  muse_attr_set_text(module, a, "sample_prompt", c->sample_prompt);
+  muse_attr_set_int(module, a, "sample_tokens", c->sample_tokens);
+  muse_attr_set_real(module, a, "sample_temperature", c->sample_temperature);
+}
+
+static double planned_bytes(const MuseConfig *c, const char *target) {
+  MuseModule *module = muse_model_build(c, "");
+  MuseDiag *quiet = muse_diag_create();
+  MuseEstimate e = {.total_bytes = INFINITY};
+  (void)target;
+  if (muse_compile(module, NULL, quiet) == MUSE_OK) muse_estimate(module, &e);
+  muse_diag_destroy(quiet);
+  muse_module_destroy(module);
+  return e.total_bytes;
+}
+
+// The changes that are tried, each on the config as it is after those before it; those that fit are named.
+static MuseStatus refuse_budget(const MuseConfig *c, const char *target, double needed, MuseDiag *diag) {
+  MuseStr ways = {0}, need = {0}, budget = {0};
+  MuseConfig t = *c;
+  int named = 0;
+  muse_str_append_bytes(&need, (uint64_t)needed);
+  muse_str_append_bytes(&budget, c->memory_budget);
+  for (int i = 0; i < 12 && named < 3; i++) {
+    MuseStr what = {0};
+    if (i == 0) {
+      if (t.use_gradient_checkpointing) continue;
+      t.use_gradient_checkpointing = true;
+      muse_str_append(&what, "use_gradient_checkpointing: true");
+    } else if (i == 1) {
+      if (t.optimizer == MUSE_OPTIMIZER_ADAFACTOR8) continue;
+      t.optimizer = MUSE_OPTIMIZER_ADAFACTOR8;
+      muse_str_append(&what, "optimizer: adafactor8");
+    } else if (t.batch_size > 1) {
+      t.batch_size /= 2;
+      muse_str_appendf(&what, "batch_size: %lld", (long long)t.batch_size);
+    } else if (t.n_seq > 128) {
+      t.n_seq /= 2;
+      if (t.local_window > t.n_seq) t.local_window = t.n_seq;
+      muse_str_appendf(&what, "n_seq: %lld", (long long)t.n_seq);
+    } else if (t.n_layers > 1) {
+      t.n_layers /= 2;
+      muse_str_appendf(&what, "n_layers: %lld", (long long)t.n_layers);
+    } else {
+      muse_str_free(&what);
+      break;
+    }
+    double bytes = planned_bytes(&t, target);
+    muse_str_appendf(&ways, "%s%s", named++ ? "; then " : "", muse_str_text(&what));
+    MuseStr size = {0};
+    muse_str_append_bytes(&size, (uint64_t)bytes);
+    muse_str_appendf(&ways, " (%s%s)", muse_str_text(&size), bytes <= (double)c->memory_budget ? ", fits" : "");
+    muse_str_free(&size);
+    muse_str_free(&what);
+    if (bytes <= (double)c->memory_budget) break;
+  }
+  MuseLoc loc = muse_config_loc(c, "memory_budget");
+  MuseStatus status = muse_error_at(diag, MUSE_ERR_NO_FIT, loc, "the plan needs %s, the memory budget is %s; try %s", muse_str_text(&need),
+                                    muse_str_text(&budget), muse_str_text(&ways));
+  muse_str_free(&ways);
+  muse_str_free(&need);
+  muse_str_free(&budget);
+  return status;
+}
+
+MuseStatus muse_compile_config(const MuseConfig *config, const char *source, const char *target, const MuseCompileOptions *options,
+                               MuseModule **out_module, MuseDiag *diag) {
+  MuseModule *module = muse_model_build(config, source);
+  set_options(config, target, module);
+  MuseStatus status = muse_compile(module, options, diag);
+  if (status == MUSE_OK && config->memory_budget && strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") == 0) {
+    MuseEstimate e;
+    muse_estimate(module, &e);
+    if (e.total_bytes > (double)config->memory_budget) status = refuse_budget(config, target, e.total_bytes, diag);
+  }
+  if (status != MUSE_OK) {
+    muse_module_destroy(module);
+    return status;
+  }
+  *out_module = module;
+  return MUSE_OK;
+}
