@@ -1,6 +1,7 @@
 // musec: compiles a config (YAML) or an IR dump to a plan.
 #include "compiler/config.h"
 #include "compiler/emit_text.h"
+#include "compiler/model.h"
 #include "compiler/pipeline.h"
 #include "compiler/plan.h"
 #include "ir/base/io.h"

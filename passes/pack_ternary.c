@@ -44,6 +44,14 @@ static MuseValue *current_value(MuseFunc *fn, const MuseBuffer *buffer) {
   return muse_func_arg_for_buffer(fn, buffer);
 }
 
+static bool binds_result(const MuseFunc *fn, const char *buffer) {
+  for (int i = 0; i < fn->n_results; i++) {
+    const char *bound = muse_func_result_buffer(fn, i);
+    if (bound && strcmp(bound, buffer) == 0) return true;
+  }
+  return false;
+}
+
 static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, const MuseBuffer *param, const Packed *p) {
   MuseBuilder b = muse_builder_before(m, fn->body.last);
   b.loc = ternarize->loc, b.layer = ternarize->layer, b.stage = MUSE_STAGE_UPDATE;
@@ -55,7 +63,7 @@ static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, co
   }
   MuseOp *op = muse_build_op(&b, MUSE_OP_ternarize, 1, &w, &ternarize->attrs);
   append_result(m, fn, op->results[0], p->trits);
-  append_result(m, fn, op->results[1], p->gamma);
+  if (!binds_result(fn, p->gamma)) append_result(m, fn, op->results[1], p->gamma); // both orientations share it
 }
 
 static MuseFunc *pack_function(MuseModule *m) {
@@ -81,11 +89,11 @@ bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
     const char *name = parameter_of(fn, op->operands[0]);
     if (!name) continue;
     const char *suffix = muse_op_bool(op, "transpose") ? ".transposed" : "";
-    Packed p = {muse_arena_printf(m->arena, "trits%s.%s", suffix, name), muse_arena_printf(m->arena, "gamma%s.%s", suffix, name)};
+    Packed p = {muse_arena_printf(m->arena, "trits%s.%s", suffix, name), muse_arena_printf(m->arena, "gamma.%s", name)};
     MuseBuffer *trits = muse_module_buffer(m, p.trits), *gamma = muse_module_buffer(m, p.gamma);
     if (!trits) {
       trits = muse_module_add_buffer(m, p.trits, op->results[0]->type, "packed");
-      gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
+      if (!gamma) gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
       const MuseBuffer *param = muse_module_buffer(m, name);
       add_packing(m, pack_function(m), op, param, &p);
       MuseFunc *update = muse_module_func(m, "update");
