@@ -39,7 +39,7 @@ Test(safetensors, every_type_survives) {
   for (int i = 0; i < MUSE_N_STORED_TYPES; i++) {
     const MuseStoredTensor *t = muse_safetensors_find(file, names[i]);
     cr_assert_not_null(t);
-    cr_expect_eq(t->type, i);
+    cr_expect_eq((int)t->type, i);
     cr_expect(t->rank == 2 && t->shape[0] == 2 && t->shape[1] == 3 && t->count == 6);
     cr_expect_eq(memcmp(t->data, data[i], t->bytes), 0);
     cr_expect_eq(t, muse_safetensors_at(file, (size_t)i));
