@@ -4,7 +4,9 @@
 #include "tests/unit/scratch.h"
 
 #include <jansson.h>
+#include <fcntl.h>
 #include <math.h>
+#include <pty.h>
 
 TestSuite(metrics, .init = scratch_setup, .fini = scratch_teardown);
 
@@ -126,4 +128,35 @@ Test(metrics, plain_lines_without_a_terminal) {
   cr_expect_null(strchr(text.data, '\033'));
   cr_expect_gt(muse_process_memory(), 1000000);
   muse_str_free(&text);
+}
+
+// What a terminal gets for two steps.
+static void draw_on_terminal(const char *no_color, char *out, size_t size) {
+  int master, slave;
+  cr_assert_eq(openpty(&master, &slave, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = 100}), 0);
+  setenv("TERM", "xterm", 1);
+  setenv("NO_COLOR", no_color, 1);
+  FILE *f = fdopen(slave, "w");
+  MuseProgress *p = muse_progress_create(&(MuseProgressOptions){.out = f, .n_steps = 2, .every_steps = 100});
+  muse_progress_update(p, &(MuseProgressStep){.step = 1, .loss = 5.5, .tokens = 10, .seconds = 1});
+  muse_progress_message(p, "note");
+  muse_progress_update(p, &(MuseProgressStep){.step = 2, .loss = 4.5, .tokens = 10, .seconds = 1});
+  muse_progress_destroy(p);
+  fcntl(master, F_SETFL, O_NONBLOCK);
+  ssize_t n = read(master, out, size - 1);
+  out[n > 0 ? n : 0] = 0;
+  fclose(f);
+  close(master);
+}
+
+Test(metrics, a_bar_on_a_terminal) {
+  char text[2000];
+  draw_on_terminal("", text, sizeof text);
+  cr_expect_not_null(strstr(text, "\r\033[K\033[32m[##########----------]\033[0m  50% step 1/2  loss 5.5000"));
+  cr_expect_not_null(strstr(text, "\r\033[Knote\r\n")); // the message takes the place of the bar
+  cr_expect_not_null(strstr(text, "[####################]\033[0m 100% step 2/2"));
+  cr_expect_eq(text[strlen(text) - 1], '\n');
+  draw_on_terminal("1", text, sizeof text);
+  cr_expect_not_null(strstr(text, "\r\033[K[##########----------]  50% step 1/2"));
+  cr_expect_null(strstr(text, "\033[32m"));
 }
