@@ -19,6 +19,8 @@
 
 // Rows by skeleton name; emitters of structured ops stand in files of their own.
 static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
+  {"cross_entropy", muse_emit_llvm_cross_entropy},
+  {"cross_entropy_grad", muse_emit_llvm_cross_entropy},
   {"doc_begin", muse_emit_llvm_doc_begin},
   {"gather_rows", muse_emit_llvm_gather_rows},
   {"green_scan", muse_emit_llvm_green_scan},

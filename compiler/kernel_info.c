@@ -2,6 +2,7 @@
 
 #include "compiler/kernel_info.h"
 
+#include "compiler/skel_cross_entropy.h"
 #include "compiler/skel_embed.h"
 #include "compiler/skel_map.h"
 #include "compiler/skel_matmul.h"
@@ -15,6 +16,8 @@
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
+  {"cross_entropy", muse_head_info, NULL},
+  {"cross_entropy_grad", muse_head_info, NULL},
   {"doc_begin", muse_doc_begin_info, muse_doc_begin_allows_in_place},
   {"gather_rows", muse_gather_info, NULL},
   {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
