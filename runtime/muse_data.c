@@ -101,6 +101,10 @@ static MuseStatus run(int argc, char **argv, MuseDiag *diag) {
     print_usage(stdout);
     return MUSE_OK;
   }
+  if (muse_str_eq(argv[1], "--version")) {
+    puts("muse-data " MUSE_VERSION);
+    return MUSE_OK;
+  }
   const char *names[N_COMMANDS];
   for (int i = 0; i < N_COMMANDS; i++) {
     if (muse_str_eq(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1, diag);
