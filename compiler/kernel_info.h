@@ -32,6 +32,10 @@ typedef void (*MuseKernelFn)(void *const *buffers, int64_t begin, int64_t end, v
 
 void muse_kernel_info(const MuseOp *kernel, MuseKernelInfo *out_info);
 
+// What keeps a kernel, which comes from a file and has been verified, from having the form that its skeleton takes for granted
+// (so that none of the functions here and no emitter may see it); NULL when it has that form. Changes marks of the body.
+const char *muse_kernel_fault(const MuseOp *kernel);
+
 // Result `result` of the kernel may be written over operand `operand` (same type): every element of the operand is read before,
 // or by the same task and index as, the element of the result is written.
 bool muse_kernel_allows_in_place(const MuseOp *kernel, int result, int operand);

@@ -38,25 +38,11 @@ static MuseStatus check_header(Loader *ld) {
 
 // --- kernels ---
 
-// The skeletons take a body of their form for granted: around "map" the op that the skeleton is named after, and maps.
 static MuseStatus check_skeleton(Loader *ld, const MuseOp *kernel) {
-  const char *name = muse_op_text(kernel, "skeleton");
-  if (!muse_skeleton(name)) {
-    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': there is no kernel skeleton '%s'; run musec again on its configuration",
-                      ld->name, name);
-  }
-  bool is_map = muse_str_eq(name, "map"), anchored = is_map;
-  for (const MuseOp *op = kernel->body->first; op; op = op->next) {
-    const MuseOpInfo *info = muse_op_info(op->kind);
-    bool anchor = !is_map && muse_str_eq(info->name, name);
-    anchored |= anchor;
-    if (anchor || info->class_ == MUSE_CLASS_MAP || info->class_ == MUSE_CLASS_CONTROL) continue;
-    if (is_map ? info->class_ == MUSE_CLASS_REDUCE || op->kind == MUSE_OP_broadcast : info->class_ == MUSE_CLASS_VIEW) continue;
-    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': a kernel of skeleton '%s' cannot hold the op '%s'; run musec again",
-                      ld->name, name, info->name);
-  }
-  if (anchored) return MUSE_OK;
-  return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': a kernel of skeleton '%s' holds no such op; run musec again", ld->name, name);
+  const char *why = muse_kernel_fault(kernel);
+  if (!why) return MUSE_OK;
+  return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': a kernel of skeleton '%s' cannot be used: %s; run musec again", ld->name,
+                    muse_op_text(kernel, "skeleton"), why);
 }
 
 static MusePlanKernel *add_kernel(Loader *ld, const MuseOp *op, const char *text, size_t length) {

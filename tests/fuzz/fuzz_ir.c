@@ -1,23 +1,17 @@
 // libFuzzer target: any text is parsed; what parses is verified and printed; the print must parse again and print the same.
-//   clang-19 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. tests/fuzz/fuzz_ir.c ir/*.c ir/base/*.c -lxxhash -lm
+//   clang-19 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. tests/fuzz/fuzz_ir.c ops/*.c ir/*.c ir/base/*.c -lxxhash -lm
 #include "ir/base/status.h"
 #include "ir/text.h"
-#include "ir/verify.h"
+#include "ops/ops.h"
 
 #include <string.h>
-
-// Accepts what the text says: the structure checks are the subject here.
-static MuseStatus infer_as_written(const MuseOp *op, MuseType *out, MuseDiag *diag) {
-  for (int i = 0; i < op->n_results; i++) out[i] = op->results[i]->type;
-  return MUSE_OK;
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   MuseDiag *diag = muse_diag_create();
   MuseModule *module = NULL, *again = NULL, *copy = NULL;
   if (muse_module_parse("fuzz", (const char *)data, size, &module, diag) == MUSE_OK) {
     MuseStr first = {0}, second = {0}, third = {0};
-    muse_verify_module(module, infer_as_written, diag);
+    muse_ops_verify(module, diag);
     muse_module_print(module, &first);
     MuseStatus status = muse_module_parse("again", muse_str_text(&first), first.len, &again, diag);
     MUSE_ASSERT(status == MUSE_OK);

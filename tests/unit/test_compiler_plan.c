@@ -2,6 +2,7 @@
 #include "compiler/plan.h"
 
 #include "ir/text.h"
+#include "ops/ops.h"
 #include "tests/unit/scratch.h"
 
 #include <criterion/criterion.h>
@@ -104,6 +105,59 @@ Test(compiler_plan, saved_and_loaded_is_the_same_text, .init = scratch_setup, .f
   free(text);
 }
 
+// --- kernels of a form that no emitter knows ---
+
+#define KERNEL(skeleton, operands, args, results, body) \
+  "func @f(%0 : f32[4,4], %1 : f32[4,4], %2 : f32[3]) -> () {\n  " results " = kernel " operands " {skeleton = \"" skeleton \
+  "\"} : f32[4,4] {\n  ^(" args "):\n" body "  }\n  return\n}\n"
+#define TWO "%4 : f32[4,4], %5 : f32[4,4]"
+
+static const struct { const char *name, *text, *fault; } forms[] = {
+    {"map", KERNEL("map", "%0, %1", TWO, "%3", "%6 = add %4, %5 : f32[4,4]\nyield %6\n"), NULL},
+    {"shapes", KERNEL("map", "%0, %2", "%4 : f32[4,4], %5 : f32[3]", "%3", "%6 = neg %5 : f32[3]\nyield %4\n"),
+     "its values have no common shape"},
+    {"matmul in map", KERNEL("map", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\nyield %6\n"),
+     "an op does not fit its shape"},
+    {"terminal used inside",
+     KERNEL("map", "%0, %1", TWO, "%3", "%6 = reduce_sum %4 {axes = [0]} : f32[1,4]\n%7 = mul %5, %6 : f32[4,4]\nyield %7\n"),
+     "a sum over rows is used inside it"},
+    {"matmul", KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"), NULL},
+    {"two products", KERNEL("matmul", "%0, %1", TWO, "%3",
+                            "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %5, %4 : f32[4,4]\nyield %7\n"),
+     "its products do not share the left operand"},
+    {"chained products", KERNEL("matmul", "%0, %1", TWO, "%3",
+                                "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %6, %4 : f32[4,4]\nyield %7\n"),
+     "a product does not read tensors in memory"},
+    {"no product", KERNEL("matmul", "%0, %1", TWO, "%3", "yield %4\n"), "it holds no such op"},
+    {"prologue", KERNEL("matmul", "%0, %1", TWO, "%3",
+                        "%6 = neg %4 : f32[4,4]\n%7 = matmul %4, %5 : f32[4,4]\nyield %7\n"),
+     "an op does not depend on a product"},
+    {"reduction after a product", KERNEL("matmul", "%0, %1", TWO, "%3",
+                                         "%6 = matmul %4, %5 : f32[4,4]\n%7 = reduce_sum %6 {axes = [1]} : f32[4,1]\nyield %6\n"),
+     "an op cannot follow a product"},
+    {"transpose", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3", "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %6\n"), NULL},
+    {"two ops", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3",
+                       "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"),
+     "it holds more than that op"},
+    {"yields an operand", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3",
+                                 "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %4\n"),
+     "it yields something else than results of its op"},
+    {"unknown", KERNEL("spiral", "%0", "%4 : f32[4,4]", "%3", "yield %4\n"), "there is no such skeleton"},
+};
+
+Test(compiler_plan, kernels_of_a_strange_form_are_found) {
+  for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+    MuseDiag *diag = muse_diag_create();
+    MuseModule *m = NULL;
+    cr_assert_eq(muse_module_parse("t.mir", forms[i].text, strlen(forms[i].text), &m, diag), MUSE_OK, "%s", muse_diag_message(diag, 0));
+    cr_assert_eq(muse_ops_verify(m, diag), MUSE_OK, "%s: %s", forms[i].name, muse_diag_message(diag, 0));
+    const char *fault = muse_kernel_fault(m->first_func->body.first);
+    cr_expect_str_eq(fault ? fault : "", forms[i].fault ? forms[i].fault : "", "%s: %s", forms[i].name, fault);
+    muse_module_destroy(m);
+    muse_diag_destroy(diag);
+  }
+}
+
 // --- damaged plans ---
 
 typedef struct Damage { const char *name, *from, *to, *message; } Damage;
@@ -118,11 +172,11 @@ static const Damage damages[] = {
     {"level", "level = \"kernel\"", "level = \"tensor\"",
      "'p.plan' is not a plan (its level is not \"kernel\"); make one with musec"},
     {"skeleton", "skeleton = \"map\"", "skeleton = \"mop\"",
-     "'p.plan': there is no kernel skeleton 'mop'; run musec again on its configuration"},
+     "'p.plan': a kernel of skeleton 'mop' cannot be used: there is no such skeleton; run musec again"},
     {"skeleton of another op", "skeleton = \"map\"", "skeleton = \"transpose\"",
-     "'p.plan': a kernel of skeleton 'transpose' holds no such op; run musec again"},
+     "'p.plan': a kernel of skeleton 'transpose' cannot be used: it holds no such op; run musec again"},
     {"body", "exp %3 : f32[8,16]", "transpose %3 {perm = [0, 1]} : f32[8,16]",
-     "'p.plan': a kernel of skeleton 'map' cannot hold the op 'transpose'; run musec again"},
+     "'p.plan': a kernel of skeleton 'map' cannot be used: an op does not fit its shape; run musec again"},
     {"no slab", "slab = ", "slap = ", STEP ": the function has no slab size" AGAIN},
     {"negative slab", "slab = ", "slab = -", STEP ": a slab of -576 bytes cannot be" AGAIN},
     {"enormous slab", "slab = ", "slab = 9000000000000000", STEP ": a slab of 9000000000000000576 bytes cannot be" AGAIN},
