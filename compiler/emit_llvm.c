@@ -14,6 +14,7 @@
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,22 @@ static char *copy_out(const char *data, size_t bytes) {
   return copy;
 }
 
+// A kernel must not call anything outside itself (memset, expf, ...): results would depend on that library, and the JIT might
+// not find it. Returns the name of an undefined symbol of an ELF64 object, or NULL.
+static const char *undefined_symbol(const char *object, size_t bytes) {
+  const Elf64_Ehdr *header = (const Elf64_Ehdr *)object;
+  if (bytes < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return NULL;
+  const Elf64_Shdr *sections = (const Elf64_Shdr *)(object + header->e_shoff);
+  for (int i = 0; i < header->e_shnum; i++) {
+    if (sections[i].sh_type != SHT_SYMTAB) continue;
+    const Elf64_Sym *symbols = (const Elf64_Sym *)(object + sections[i].sh_offset);
+    const char *names = object + sections[sections[i].sh_link].sh_offset;
+    for (size_t k = 1; k < sections[i].sh_size / sizeof *symbols; k++)
+      if (symbols[k].st_shndx == SHN_UNDEF) return names + symbols[k].st_name;
+  }
+  return NULL;
+}
+
 static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const char *form, char **out_data, size_t *out_bytes) {
   if (!strcmp(form, "llvm")) {
     char *text = LLVMPrintModuleToString(ll->module);
@@ -144,7 +161,15 @@ static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const c
   *out_bytes = LLVMGetBufferSize(buffer);
   *out_data = copy_out(LLVMGetBufferStart(buffer), *out_bytes);
   LLVMDisposeMemoryBuffer(buffer);
-  return MUSE_OK;
+  const char *outside = type == LLVMObjectFile ? undefined_symbol(*out_data, *out_bytes) : NULL;
+  if (!outside) return MUSE_OK;
+  MuseStatus status = muse_error_at(ll->diag, MUSE_ERR_FAILED, ll->kernel->loc,
+                                    "the code of kernel %s (skeleton '%s', %s) needs the outside function '%s', a bug of MUSE", ll->name,
+                                    muse_op_text(ll->kernel, "skeleton"), muse_cpu_level_name(ll->target->level), outside);
+  free(*out_data);
+  *out_data = NULL;
+  *out_bytes = 0;
+  return status;
 }
 
 MuseStatus muse_emit_llvm_kernel(const MuseOp *kernel, const char *name, const MuseCpuTarget *target, const char *form,

@@ -403,6 +403,9 @@ bool muse_llvm_depends_on(const MuseValue *value, const MuseOp *anchor) {
 
 void muse_llvm_body_store_results(MuseLlvmBody *body, const MuseOp *anchor) {
   const MuseOp *yield = body->kernel->body->last;
+  // All values first: a store may overwrite, in place, an operand that another result reads.
+  for (int i = 0; i < yield->n_operands; i++)
+    if (!anchor || muse_llvm_depends_on(yield->operands[i], anchor)) muse_llvm_body_value(body, yield->operands[i]);
   for (int i = 0; i < yield->n_operands; i++)
     if (!anchor || muse_llvm_depends_on(yield->operands[i], anchor)) muse_llvm_body_store(body, i);
 }

@@ -144,6 +144,9 @@ static void emit_step(MapEmitter *m, int phase, LLVMValueRef column, int lanes, 
   }
   if (!last) return;
   const MuseOp *yield = m->kernel->body->last;
+  // All values first: a store may overwrite, in place, an operand that another result reads.
+  for (int i = 0; i < yield->n_operands; i++)
+    if (is_full(m, yield->operands[i]) && !is_row(m, yield->operands[i])) muse_llvm_body_value(m->body, yield->operands[i]);
   for (int i = 0; i < yield->n_operands; i++)
     if (is_full(m, yield->operands[i]) && !is_row(m, yield->operands[i])) muse_llvm_body_store(m->body, i);
 }

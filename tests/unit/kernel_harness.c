@@ -136,7 +136,14 @@ static void default_values(const MuseHarness *h, int operand, MuseTensor *t) {
   }
 }
 
-static void compare(const MuseTensor *got, const MuseTensor *want, double *out_error, double *out_differing) {
+static double ulp_of(double x, MuseDtype dtype) {
+  int exponent;
+  frexp(x, &exponent);
+  int bits = dtype == MUSE_F64 ? 53 : 24, least = dtype == MUSE_F64 ? -1021 : -125;
+  return ldexp(1, (exponent < least ? least : exponent) - bits);
+}
+
+static void compare(const MuseTensor *got, const MuseTensor *want, double *out_error, double *out_ulps, double *out_differing) {
   int64_t n = muse_type_elements(want->type), differing = 0;
   double square = 0, worst = 0;
   int64_t finite = 0;
@@ -145,9 +152,11 @@ static void compare(const MuseTensor *got, const MuseTensor *want, double *out_e
   double rms = finite ? sqrt(square / (double)finite) : 0;
   for (int64_t i = 0; i < n; i++) {
     double x = got->data[i], r = want->data[i];
+    if (got->type.dtype == MUSE_F32 && isinf((float)r)) r = (float)r; // beyond the range of the type
     if (x == r || (isnan(x) && isnan(r))) continue;
     differing++;
-    double e = fabs(x - r);
+    double e = fabs(x - r), ulps = isfinite(r) ? e / ulp_of(r, want->type.dtype) : INFINITY;
+    if (!(ulps <= *out_ulps)) *out_ulps = isnan(ulps) ? INFINITY : ulps;
     if (muse_dtype_is_float(want->type.dtype)) e /= fabs(r) + rms + 1e-300;
     if (!(e <= worst)) worst = isnan(e) ? INFINITY : e;
   }
@@ -319,7 +328,7 @@ static void run_level(Case *c, const MuseCpuTarget *target, MuseHarnessReport *r
       memcpy(c->first_bits[o], c->result[o].data, c->result[o].bytes);
       MuseTensor got = muse_tensor_create(c->arena, k->results[o]->type);
       muse_tensor_load(&got, c->result[o].data);
-      compare(&got, &c->want[o], &report->error[o], &report->differing[o]);
+      compare(&got, &c->want[o], &report->error[o], &report->ulps[o], &report->differing[o]);
       if (muse_dtype_is_float(got.type.dtype) && report->error[o] > report->worst) report->worst = report->error[o];
     }
   }

@@ -27,6 +27,7 @@ enum { MUSE_HARNESS_MAX_RESULTS = 32 };
 typedef struct MuseHarnessReport {
   double worst;                            // of all float results at all levels
   double error[MUSE_HARNESS_MAX_RESULTS];  // floats: max |x - ref| / (|ref| + rms(ref)); others: max |x - ref|
+  double ulps[MUSE_HARNESS_MAX_RESULTS];   // f32 and f64: max |x - ref| in units of the last place of ref
   double differing[MUSE_HARNESS_MAX_RESULTS]; // share of elements that differ from the reference (int results)
   double compile_seconds;                  // of the last level
   double seconds;                          // best time of a run (time_repeats)
