@@ -70,13 +70,13 @@ static Item *pick(Generator *g, bool want_float, bool want_exact, bool want_full
   return &g->item[0]; // the full f32 operand: all of it
 }
 
-// A partner of the same dtype.
-static Item *partner(Generator *g, MuseDtype dtype, bool exact) {
+// Something of the same dtype, x itself if nothing else is found.
+static Item *partner(Generator *g, Item *x, bool exact) {
   for (int tries = 0; tries < 40; tries++) {
     Item *it = &g->item[draw(g, (uint32_t)g->n)];
-    if (it->value->type.dtype == dtype && (!exact || it->exact)) return it;
+    if (it->value->type.dtype == x->value->type.dtype && (!exact || it->exact)) return it;
   }
-  return NULL;
+  return x;
 }
 
 static MuseValue *constant(Generator *g, double c, MuseDtype dtype) { return muse_build_const_typed(&g->b, c, dtype); }
@@ -112,16 +112,16 @@ static void add_unary(Generator *g) {
 
 static void add_binary(Generator *g) {
   static const MuseOpKind kinds[] = {MUSE_OP_add, MUSE_OP_sub, MUSE_OP_mul, MUSE_OP_max, MUSE_OP_min, MUSE_OP_div};
-  Item *x = pick(g, false, false, false), *y = partner(g, x->value->type.dtype, false);
+  Item *x = pick(g, false, false, false), *y = partner(g, x, false);
   MuseOpKind kind = kinds[draw(g, is_float(x->value) ? 6 : 5)];
   MuseValue *b = kind == MUSE_OP_div ? above(g, y->value, 0.5) : y->value;
   push(g, tame(g, muse_build_binary(&g->b, kind, x->value, b)), x->exact && y->exact);
 }
 
 static void add_choice(Generator *g) {
-  Item *x = pick(g, false, true, false), *y = partner(g, x->value->type.dtype, true);
+  Item *x = pick(g, false, true, false), *y = partner(g, x, true);
   MuseValue *cond = muse_build_binary(&g->b, draw(g, 2) ? MUSE_OP_less : MUSE_OP_equal, x->value, y->value);
-  Item *a = pick(g, true, false, false), *b = partner(g, a->value->type.dtype, false);
+  Item *a = pick(g, true, false, false), *b = partner(g, a, false);
   push(g, muse_build_select(&g->b, cond, a->value, b->value), a->exact && b->exact);
   push(g, cond, true);
 }
@@ -152,11 +152,16 @@ static void add_cast(Generator *g) {
   }
 }
 
+// Sums are taken of magnitudes: with both signs they may cancel, and then no f32 sum is near the exact one.
+static MuseValue *summand(Generator *g, MuseValue *v, bool max) {
+  return max || !is_float(v) ? v : muse_build_unary(&g->b, MUSE_OP_abs, v);
+}
+
 static void add_row_reduction(Generator *g) {
   Item *x = pick(g, false, false, true);
   bool max = draw(g, 2);
   if (g->domain.rank == 0) return;
-  MuseValue *v = muse_build_reduce_last(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, x->value);
+  MuseValue *v = muse_build_reduce_last(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, summand(g, x->value, max));
   if (!max && is_float(v)) v = muse_build_binary(&g->b, MUSE_OP_mul, v, constant(g, 1.0 / (double)muse_type_last_dim(g->domain), v->type.dtype));
   push(g, is_float(v) ? v : tame(g, v), x->exact && (max || !is_float(v)));
 }
@@ -187,19 +192,12 @@ static void add_results(Generator *g) {
       if (draw(g, 2)) axes[n_axes++] = a;
     if (n_axes == 0 || axes[0] == g->domain.rank - 1) axes[0] = 0, n_axes = 1;
     bool max = draw(g, 2);
-    MuseValue *v = muse_build_reduce(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, x->value, axes, n_axes);
+    MuseValue *v = muse_build_reduce(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, summand(g, x->value, max), axes, n_axes);
     out[n++] = v;
   }
   muse_build_op(&g->b, MUSE_OP_return, n, out, NULL);
   g->func->n_results = n;
   g->func->result_attrs = MUSE_NEW_ARRAY(g->module->arena, MuseAttrList, n);
-}
-
-static void fill(void *user, int index, MuseTensor *t) {
-  // Sums of f32 elements may cancel; positive values mostly keep relative errors meaningful.
-  if (!muse_dtype_is_float(t->type.dtype)) return;
-  for (int64_t i = 0; i < muse_type_elements(t->type); i++)
-    if (i % 3) t->data[i] = t->data[i] < 0 ? -t->data[i] : t->data[i];
 }
 
 static void run_random(uint32_t seed) {
@@ -240,12 +238,16 @@ static void run_random(uint32_t seed) {
   }
   muse_diag_destroy(diag);
   MuseOp *kernel = muse_harness_outline(g.module, g.func, "map");
-  MuseHarness h = {.round_storage = true, .seed = seed, .fill = fill, .no_cross = seed % 4 != 0};
+  MuseHarness h = {.round_storage = true, .seed = seed, .no_cross = seed % 4 != 0};
   MuseHarnessReport r;
   muse_harness_run(g.module, kernel, &h, &r);
-  bool bad = !(r.worst < 1e-4);
-  // Whole numbers come from exact values only.
-  for (int o = 0; o < kernel->n_results; o++) bad |= !muse_dtype_is_float(kernel->results[o]->type.dtype) && r.error[o] != 0;
+  bool bad = false;
+  for (int o = 0; o < kernel->n_results; o++) {
+    MuseDtype d = kernel->results[o]->type.dtype;
+    // Whole numbers come from exact values only; bf16 may round to the other side.
+    double bound = !muse_dtype_is_float(d) ? 0 : d == MUSE_F32 || d == MUSE_F64 ? 1e-4 : 1e-2;
+    bad |= !(r.error[o] <= bound);
+  }
   if (bad) {
     MuseStr text = {0};
     muse_func_print(g.func, &text);
