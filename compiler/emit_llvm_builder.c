@@ -325,19 +325,48 @@ LLVMValueRef muse_llvm_fma(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, LLVMVal
   return muse_llvm_intrinsic(ll, "llvm.fma", (LLVMTypeRef[]){LLVMTypeOf(a)}, 1, (LLVMValueRef[]){a, b, c}, 3);
 }
 
-static LLVMValueRef float_extreme(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, LLVMRealPredicate pick_a) {
-  // The compare gives b when either is NaN (one maxps); a NaN in a is put back.
-  LLVMValueRef chosen = LLVMBuildSelect(ll->b, LLVMBuildFCmp(ll->b, pick_a, a, b, ""), a, b, "");
+static bool is_plain_constant(LLVMValueRef v) {
+  if (LLVMIsAConstantDataVector(v) || LLVMIsAConstantVector(v)) v = LLVMGetAggregateElement(v, 0);
+  if (!v || !LLVMIsAConstantFP(v)) return LLVMIsAConstantAggregateZero(v) != NULL;
+  LLVMBool lost;
+  double c = LLVMConstRealGetDouble(v, &lost);
+  return c == c;
+}
+
+// maxps and minps give the second operand when either is NaN. LLVM would take a select of a compare apart when a second select
+// follows, hence the intrinsics of the exact instruction where a vector fills a register.
+static LLVMValueRef register_extreme(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, bool max) {
+  LLVMTypeRef type = LLVMTypeOf(a);
+  bool wide = scalar_of(type) == ll->f64;
+  int bytes = muse_llvm_lanes_of(a) * (wide ? 8 : 4);
+  if (!ll->is_x86 || bytes > ll->target->vector_bytes || (bytes != 32 && bytes != 64)) return NULL;
+  char name[64];
+  snprintf(name, sizeof name, "llvm.x86.%s.%s.%s.%d", bytes == 64 ? "avx512" : "avx", max ? "max" : "min", wide ? "pd" : "ps", bytes * 8);
+  LLVMValueRef args[] = {a, b, muse_llvm_i32(ll, 4)}; // 4: current rounding direction
+  return muse_llvm_intrinsic(ll, name, NULL, 0, args, bytes == 64 ? 3 : 2);
+}
+
+static LLVMValueRef float_extreme(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, bool max) {
+  if (is_plain_constant(b)) {
+    LLVMValueRef c = a;
+    a = b;
+    b = c;
+  }
+  LLVMRealPredicate pick_a = max ? LLVMRealOGT : LLVMRealOLT;
+  // The compare gives b when either is NaN; a NaN in a, unless a is a constant, is put back.
+  if (is_plain_constant(a)) return LLVMBuildSelect(ll->b, LLVMBuildFCmp(ll->b, pick_a, a, b, ""), a, b, "");
+  LLVMValueRef chosen = register_extreme(ll, a, b, max);
+  if (!chosen) chosen = LLVMBuildSelect(ll->b, LLVMBuildFCmp(ll->b, pick_a, a, b, ""), a, b, "");
   return LLVMBuildSelect(ll->b, LLVMBuildFCmp(ll->b, LLVMRealUNO, a, a, ""), a, chosen, "");
 }
 
 LLVMValueRef muse_llvm_max(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, bool is_unsigned) {
-  if (is_float(LLVMTypeOf(a))) return float_extreme(ll, a, b, LLVMRealOGT);
+  if (is_float(LLVMTypeOf(a))) return float_extreme(ll, a, b, true);
   return LLVMBuildSelect(ll->b, LLVMBuildICmp(ll->b, is_unsigned ? LLVMIntUGT : LLVMIntSGT, a, b, ""), a, b, "");
 }
 
 LLVMValueRef muse_llvm_min(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, bool is_unsigned) {
-  if (is_float(LLVMTypeOf(a))) return float_extreme(ll, a, b, LLVMRealOLT);
+  if (is_float(LLVMTypeOf(a))) return float_extreme(ll, a, b, false);
   return LLVMBuildSelect(ll->b, LLVMBuildICmp(ll->b, is_unsigned ? LLVMIntULT : LLVMIntSLT, a, b, ""), a, b, "");
 }
 

@@ -65,7 +65,7 @@ static LLVMValueRef neutral(MapEmitter *m, const MuseOp *op, int lanes) {
 }
 
 static LLVMValueRef combine(MapEmitter *m, const MuseOp *op, LLVMValueRef a, LLVMValueRef b) {
-  if (is_max(op)) return muse_llvm_max(m->ll, a, b, false);
+  if (is_max(op)) return muse_llvm_max(m->ll, b, a, false); // NaN is looked for in b, off the chain of the accumulator
   return muse_dtype_is_float(op->results[0]->type.dtype) ? LLVMBuildFAdd(m->ll->b, a, b, "") : LLVMBuildAdd(m->ll->b, a, b, "");
 }
 
@@ -403,6 +403,9 @@ static bool check_results(MapEmitter *m) {
 
 bool muse_emit_llvm_map(MuseLlvm *ll, const MuseOp *kernel) {
   MapEmitter emitter = {.ll = ll, .kernel = kernel, .lanes = ll->lanes}, *m = &emitter;
+  // Philox gives four elements a 64-bit lane: two vectors of elements fill one register of blocks.
+  for (const MuseOp *op = kernel->body->first; op; op = op->next)
+    if (op->kind == MUSE_OP_stochastic_round && ll->lanes > 1) m->lanes = 2 * ll->lanes;
   muse_map_domain(kernel, &m->domain);
   int64_t workspace;
   m->n_terminals = muse_map_terminals(kernel, &m->domain, m->terminal, &workspace);

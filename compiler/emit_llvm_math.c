@@ -240,41 +240,51 @@ void muse_llvm_sincos(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef *out_sin, LLVMV
 
 // ---- Philox ----
 
-static void multiply_wide(MuseLlvm *ll, LLVMValueRef x, uint32_t factor, LLVMValueRef *out_high, LLVMValueRef *out_low) {
-  int n = muse_llvm_lanes_of(x);
-  LLVMTypeRef i64 = muse_llvm_vector(ll->i64, n), i32 = muse_llvm_vector(ll->i32, n);
-  LLVMValueRef product = LLVMBuildMul(ll->b, LLVMBuildZExt(ll->b, x, i64, ""), muse_llvm_const_bits(i64, factor), "");
-  *out_low = LLVMBuildTrunc(ll->b, product, i32, "");
-  *out_high = LLVMBuildTrunc(ll->b, LLVMBuildLShr(ll->b, product, muse_llvm_const_bits(i64, 32), ""), i32, "");
+static LLVMValueRef low_half(MuseLlvm *ll, LLVMValueRef x) {
+  return LLVMBuildAnd(ll->b, x, muse_llvm_const_bits(LLVMTypeOf(x), 0xffffffffu), "");
+}
+static LLVMValueRef high_half(MuseLlvm *ll, LLVMValueRef x) {
+  return LLVMBuildLShr(ll->b, x, muse_llvm_const_bits(LLVMTypeOf(x), 32), "");
 }
 
-void muse_llvm_philox(MuseLlvm *ll, LLVMValueRef counter[4], LLVMValueRef key[2], LLVMValueRef out[4]) {
-  int n = muse_llvm_lanes_of(counter[0]);
-  LLVMValueRef c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
+// Words live in 64-bit lanes whose high halves may hold anything: the multiplier (pmuludq) reads low halves only, so a product is
+// at once the next low word and, shifted, the high word.
+void muse_llvm_philox(MuseLlvm *ll, LLVMValueRef block, LLVMValueRef op_id, LLVMValueRef key[2], LLVMValueRef out[4]) {
+  int n = muse_llvm_lanes_of(block);
+  LLVMTypeRef i64 = LLVMTypeOf(block);
+  LLVMValueRef c0 = block, c1 = high_half(ll, block), c2 = muse_llvm_splat(ll, op_id, n), c3 = muse_llvm_splat(ll, high_half(ll, op_id), n);
+  LLVMValueRef k0 = key[0], k1 = key[1];
   for (int round = 0; round < 10; round++) {
-    LLVMValueRef high0, low0, high1, low1;
-    multiply_wide(ll, c0, 0xD2511F53u, &high0, &low0);
-    multiply_wide(ll, c2, 0xCD9E8D57u, &high1, &low1);
-    LLVMValueRef n0 = LLVMBuildXor(ll->b, LLVMBuildXor(ll->b, high1, c1, ""), muse_llvm_splat(ll, k0, n), "");
-    LLVMValueRef n2 = LLVMBuildXor(ll->b, LLVMBuildXor(ll->b, high0, c3, ""), muse_llvm_splat(ll, k1, n), "");
-    c0 = n0, c1 = low1, c2 = n2, c3 = low0;
+    LLVMValueRef p0 = LLVMBuildMul(ll->b, low_half(ll, c0), muse_llvm_const_bits(i64, 0xD2511F53u), "");
+    LLVMValueRef p1 = LLVMBuildMul(ll->b, low_half(ll, c2), muse_llvm_const_bits(i64, 0xCD9E8D57u), "");
+    LLVMValueRef s0 = muse_llvm_splat(ll, LLVMBuildZExt(ll->b, k0, ll->i64, ""), n);
+    LLVMValueRef s1 = muse_llvm_splat(ll, LLVMBuildZExt(ll->b, k1, ll->i64, ""), n);
+    c0 = LLVMBuildXor(ll->b, LLVMBuildXor(ll->b, high_half(ll, p1), c1, ""), s0, "");
+    c2 = LLVMBuildXor(ll->b, LLVMBuildXor(ll->b, high_half(ll, p0), c3, ""), s1, "");
+    c1 = p1;
+    c3 = p0;
     k0 = LLVMBuildAdd(ll->b, k0, muse_llvm_const_bits(ll->i32, 0x9E3779B9u), "");
     k1 = LLVMBuildAdd(ll->b, k1, muse_llvm_const_bits(ll->i32, 0xBB67AE85u), "");
   }
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-static LLVMValueRef low_word(MuseLlvm *ll, LLVMValueRef x, int n) { return LLVMBuildTrunc(ll->b, x, muse_llvm_vector(ll->i32, n), ""); }
-static LLVMValueRef high_word(MuseLlvm *ll, LLVMValueRef x, int n) {
-  LLVMTypeRef i64 = muse_llvm_vector(ll->i64, n);
-  return low_word(ll, LLVMBuildLShr(ll->b, x, muse_llvm_const_bits(i64, 32), ""), n);
-}
-
-// Words of the blocks `block` (i64, n wide).
-static void blocks(MuseLlvm *ll, LLVMValueRef block, int n, LLVMValueRef op_id, LLVMValueRef key[2], LLVMValueRef out[4]) {
-  LLVMValueRef counter[4] = {low_word(ll, block, n), high_word(ll, block, n), muse_llvm_splat(ll, low_word(ll, op_id, 1), n),
-                             muse_llvm_splat(ll, high_word(ll, op_id, 1), n)};
-  muse_llvm_philox(ll, counter, key, out);
+// Words of block j to lanes 4j..4j+3 of an i32 vector.
+static LLVMValueRef words_in_order(MuseLlvm *ll, LLVMValueRef word[4], int n) {
+  LLVMTypeRef i64 = muse_llvm_vector(ll->i64, n), i32 = muse_llvm_vector(ll->i32, 4 * n);
+  LLVMValueRef pair[2];
+  for (int i = 0; i < 2; i++) {
+    LLVMValueRef upper = LLVMBuildShl(ll->b, word[2 * i + 1], muse_llvm_const_bits(i64, 32), "");
+    pair[i] = LLVMBuildOr(ll->b, low_half(ll, word[2 * i]), upper, "");
+  }
+  if (n == 1) {
+    LLVMValueRef both = LLVMGetPoison(LLVMVectorType(ll->i64, 2));
+    for (int i = 0; i < 2; i++) both = LLVMBuildInsertElement(ll->b, both, pair[i], muse_llvm_i64(ll, i), "");
+    return LLVMBuildBitCast(ll->b, both, i32, "");
+  }
+  int order[256];
+  for (int i = 0; i < 2 * n; i++) order[i] = i / 2 + (i % 2) * n;
+  return LLVMBuildBitCast(ll->b, muse_llvm_shuffle(ll, pair[0], pair[1], order, 2 * n), i32, "");
 }
 
 LLVMValueRef muse_llvm_random_uniform(MuseLlvm *ll, LLVMValueRef first, bool first_aligned, LLVMValueRef op_id,
@@ -283,32 +293,22 @@ LLVMValueRef muse_llvm_random_uniform(MuseLlvm *ll, LLVMValueRef first, bool fir
   LLVMTypeRef i32 = muse_llvm_vector(ll->i32, lanes);
   if (first_aligned && lanes % 4 == 0) {
     int n = lanes / 4;
-    LLVMValueRef base = muse_llvm_splat(ll, LLVMBuildLShr(ll->b, first, muse_llvm_i64(ll, 2), ""), n);
-    blocks(ll, n == 1 ? base : LLVMBuildAdd(ll->b, base, muse_llvm_iota(ll, ll->i64, n), ""), n, op_id, key, word);
-    if (n == 1) {
-      chosen = LLVMGetPoison(i32);
-      for (int i = 0; i < 4; i++) chosen = LLVMBuildInsertElement(ll->b, chosen, word[i], muse_llvm_i64(ll, i), "");
-    } else {
-      // Words of block j go to lanes 4j..4j+3.
-      int join[256], order[256];
-      for (int i = 0; i < 2 * n; i++) join[i] = i;
-      LLVMValueRef low = muse_llvm_shuffle(ll, word[0], word[1], join, 2 * n);
-      LLVMValueRef high = muse_llvm_shuffle(ll, word[2], word[3], join, 2 * n);
-      for (int i = 0; i < lanes; i++) order[i] = (i % 4) * n + i / 4;
-      chosen = muse_llvm_shuffle(ll, low, high, order, lanes);
-    }
+    LLVMValueRef block = muse_llvm_splat(ll, LLVMBuildLShr(ll->b, first, muse_llvm_i64(ll, 2), ""), n);
+    if (n > 1) block = LLVMBuildAdd(ll->b, block, muse_llvm_iota(ll, ll->i64, n), "");
+    muse_llvm_philox(ll, block, op_id, key, word);
+    chosen = words_in_order(ll, word, n);
   } else {
     // Each lane computes its own block and takes its word.
     LLVMTypeRef i64 = muse_llvm_vector(ll->i64, lanes);
     LLVMValueRef index = muse_llvm_splat(ll, first, lanes);
     if (lanes > 1) index = LLVMBuildAdd(ll->b, index, muse_llvm_iota(ll, ll->i64, lanes), "");
-    blocks(ll, LLVMBuildLShr(ll->b, index, muse_llvm_const_bits(i64, 2), ""), lanes, op_id, key, word);
-    LLVMValueRef low = low_word(ll, index, lanes);
-    LLVMValueRef zero = LLVMConstNull(i32);
-    LLVMValueRef odd = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, low, muse_llvm_const(i32, 1), ""), zero, "");
-    LLVMValueRef upper = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, low, muse_llvm_const(i32, 2), ""), zero, "");
+    muse_llvm_philox(ll, LLVMBuildLShr(ll->b, index, muse_llvm_const_bits(i64, 2), ""), op_id, key, word);
+    LLVMValueRef zero = LLVMConstNull(i64);
+    LLVMValueRef odd = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 1), ""), zero, "");
+    LLVMValueRef upper = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 2), ""), zero, "");
     chosen = LLVMBuildSelect(ll->b, upper, LLVMBuildSelect(ll->b, odd, word[3], word[2], ""),
                              LLVMBuildSelect(ll->b, odd, word[1], word[0], ""), "");
+    chosen = LLVMBuildTrunc(ll->b, chosen, i32, "");
   }
   LLVMValueRef top = LLVMBuildLShr(ll->b, chosen, muse_llvm_const(i32, 8), "");
   LLVMTypeRef f32 = muse_llvm_vector(ll->f32, lanes);

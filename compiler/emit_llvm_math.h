@@ -20,8 +20,9 @@ LLVMValueRef muse_llvm_acosh_1p(MuseLlvm *ll, LLVMValueRef t); // acosh(1 + t), 
 void muse_llvm_sincos(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef *out_sin, LLVMValueRef *out_cos);
 
 // ---- Philox4x32-10 (see ir/base/philox.h) ----
-// counter and out are i32 values of the same width, key is two i32 scalars.
-void muse_llvm_philox(MuseLlvm *ll, LLVMValueRef counter[4], LLVMValueRef key[2], LLVMValueRef out[4]);
+// out: the four words of blocks `block`, `block`+1, ... (i64 value of any width) of operation op_id (i64) under key = seed, step
+// (i32), each in the low half of an i64 lane; the high halves are undefined.
+void muse_llvm_philox(MuseLlvm *ll, LLVMValueRef block, LLVMValueRef op_id, LLVMValueRef key[2], LLVMValueRef out[4]);
 // Uniform f32 in [0,1) for elements first, first+1, ... (i64) of operation op_id (i64) under seed and step (i32).
 // first_aligned: the caller knows that `first` is a multiple of 4, then a block is computed once for its four elements.
 LLVMValueRef muse_llvm_random_uniform(MuseLlvm *ll, LLVMValueRef first, bool first_aligned, LLVMValueRef op_id,
