@@ -103,7 +103,7 @@ void muse_fuse_epilogue(MuseGraph *g, MuseOp *anchor, int group) {
     candidates.len--;
     if (front[i] || g->group[i] >= 0) continue;
     front[i] = 1;
-    if (!fits(g, g->op[i], shape, member, group)) continue;
+    if (g->op[i]->stage != anchor->stage || !fits(g, g->op[i], shape, member, group)) continue;
     // Join provisionally to ask about dependences against the whole epilogue.
     if (muse_graph_depends(g, i, group, false)) continue;
     muse_graph_join(g, i, group);

@@ -89,6 +89,9 @@ void muse_graph_build(MuseGraph *g, MuseArena *scratch, MuseFunc *fn) {
   g->cap_groups = g->n;
   g->skeleton = MUSE_NEW_ARRAY(scratch, const char *, g->n);
   g->first_member = MUSE_NEW_ARRAY(scratch, int, g->n);
+  g->last_member = MUSE_NEW_ARRAY(scratch, int, g->n);
+  g->horizon = MUSE_NEW_ARRAY(scratch, int, g->n + 2);
+  for (int i = 0; i < g->n + 2; i++) g->horizon[i] = g->n;
   g->head_member = MUSE_NEW_ARRAY(scratch, int, g->n);
   int i = 0;
   for (MuseOp *op = fn->body.first; op; op = op->next, i++) {
@@ -98,10 +101,25 @@ void muse_graph_build(MuseGraph *g, MuseArena *scratch, MuseFunc *fn) {
   find_users(g);
 }
 
+// The smallest first member of the groups whose last member is at or behind `index`. Values of groups that have shrunk or moved
+// stay in the tree: the answer may be too small, which costs time only.
+static int horizon_of(const MuseGraph *g, int index) {
+  int low = g->n;
+  for (int k = g->n - index; k > 0; k -= k & -k)
+    if (g->horizon[k] < low) low = g->horizon[k];
+  return low;
+}
+
+static void extend_horizon(MuseGraph *g, int last, int first) {
+  for (int k = g->n - last; k <= g->n; k += k & -k)
+    if (first < g->horizon[k]) g->horizon[k] = first;
+}
+
 int muse_graph_new_group(MuseGraph *g, const char *skeleton) {
   MUSE_ASSERT(g->n_groups < g->cap_groups);
   g->skeleton[g->n_groups] = skeleton;
   g->first_member[g->n_groups] = g->n;
+  g->last_member[g->n_groups] = -1;
   g->head_member[g->n_groups] = -1;
   return g->n_groups++;
 }
@@ -112,6 +130,8 @@ void muse_graph_join(MuseGraph *g, int i, int group) {
   g->next_member[i] = g->head_member[group];
   g->head_member[group] = i;
   if (i < g->first_member[group]) g->first_member[group] = i;
+  if (i > g->last_member[group]) g->last_member[group] = i;
+  extend_horizon(g, g->last_member[group], g->first_member[group]);
 }
 
 void muse_graph_leave(MuseGraph *g, int i) {
@@ -138,9 +158,11 @@ int muse_graph_def(const MuseGraph *g, const MuseValue *v) { return v->def ? (in
 typedef MUSE_VEC(int) IntVec;
 typedef MUSE_VEC(MuseValue *) ValueVec;
 
-// Walks backwards from the nodes on the stack; true when a member of `target` is met. Nodes in front of the target's first
-// member cannot depend on it, unless they belong to a group with later members (whose operands are all walked).
+// Walks backwards from the nodes on the stack; true when a member of `target` is met. A node in front of the target's first
+// member depends on it only through a group that reaches behind that member; in front of the first member of all such groups
+// (the horizon) the walk ends.
 static bool reaches(MuseGraph *g, IntVec *stack, int target) {
+  int end = horizon_of(g, g->first_member[target]);
   while (stack->len) {
     int i = muse_vec_pop(stack);
     if (g->group[i] == target) return true;
@@ -148,13 +170,14 @@ static bool reaches(MuseGraph *g, IntVec *stack, int target) {
     g->visited[i] = g->stamp;
     int group = g->group[i];
     if (group < 0) {
-      if (i < g->first_member[target]) continue;
+      if (i < end) continue;
       for (int k = 0; k < g->op[i]->n_operands; k++) {
         int d = muse_graph_def(g, g->op[i]->operands[k]);
         if (d >= 0 && g->visited[d] != g->stamp) muse_vec_push(stack, d);
       }
       continue;
     }
+    if (g->last_member[group] < end) continue;
     for (int m = g->head_member[group]; m >= 0; m = g->next_member[m]) {
       g->visited[m] = g->stamp;
       for (int k = 0; k < g->op[m]->n_operands; k++) {

@@ -33,6 +33,8 @@ typedef struct MuseGraph {
   const char **skeleton;    // by group number
   int n_groups, cap_groups;
   int *first_member;        // by group number: smallest op index
+  int *last_member;         // by group number: largest op index so far
+  int *horizon;             // Fenwick tree over last members: smallest first member of the groups that reach an index
   int *next_member;         // by op index: next member of its group, -1: end (in no special order)
   int *head_member;         // by group number
   int *user_start, *users;  // users of the results of op i: users[user_start[i] .. user_start[i+1]-1], op indices
