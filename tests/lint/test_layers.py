@@ -18,7 +18,7 @@ class Layers(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         for name in ['ir/base/str.h', 'ir/func.h', 'ops/ops.h', 'ops/ops.def', 'passes/manager.h', 'compiler/plan.h',
-                     'compiler/model.h', 'compiler/plan.c', 'runtime/device.h', 'tests/unit/help.h']:
+                     'compiler/model.h', 'compiler/plan.c', 'compiler/emit_llvm.h', 'runtime/device.h', 'tests/unit/help.h']:
             self.write(name, '')
 
     def write(self, path, text):
@@ -60,6 +60,12 @@ class Layers(unittest.TestCase):
     def test_runtime_sees_little_of_the_compiler(self):
         self.allowed('runtime/x.c', '"compiler/plan.h"')
         self.refused('runtime/x.c', '"compiler/model.h"', 'is hidden from runtime')
+
+    def test_llvm_half_sees_itself(self):
+        self.allowed('runtime/cpu_jit.c', '"compiler/emit_llvm.h"')
+        self.allowed('compiler/emit_llvm_map.c', '"compiler/emit_llvm.h"')
+        self.refused('runtime/executor.c', '"compiler/emit_llvm.h"', 'is hidden from runtime')
+        self.refused('runtime/cpu_jit.c', '"compiler/model.h"', 'is hidden from runtime')
 
     def test_tests_include_and_are_not_included(self):
         self.allowed('tests/unit/x.c', '"runtime/device.h"')
