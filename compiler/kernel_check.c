@@ -66,13 +66,15 @@ static const char *product_fault(const MuseOp *kernel, MuseOpKind kind) {
       if (++n_anchors > MUSE_MAX_ANCHORS) return "it has too many products";
       continue;
     }
-    if (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP || op->kind == MUSE_OP_rope) return "an op cannot follow a product";
+    if (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP || op->kind == MUSE_OP_rope)
+      return "an op cannot follow a product";
     if (op->kind == MUSE_OP_const) continue;
     MuseType shape = {0};
     for (int i = 0; i < op->n_operands; i++) {
       const MuseOp *def = op->operands[i]->def;
       if (!def || !def->mark) continue;
-      if (op->mark && !muse_type_same_shape(shape, def->results[0]->type)) return "an op mixes products of different shapes";
+      if (op->mark && !muse_type_same_shape(shape, def->results[0]->type))
+        return "an op mixes products of different shapes";
       op->mark = 1;
       shape = def->results[0]->type;
     }

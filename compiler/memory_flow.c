@@ -35,7 +35,8 @@ MuseMemoryFlow muse_memory_flow(MuseFunc *func, MuseArena *arena) {
   return flow;
 }
 
-bool muse_memory_in_place(const MuseMemoryFlow *flow, const MuseMemoryHooks *hooks, const MuseOp *kernel, int result, int root) {
+bool muse_memory_in_place(const MuseMemoryFlow *flow, const MuseMemoryHooks *hooks, const MuseOp *kernel, int result,
+                          int root) {
   bool reads = false;
   for (int i = 0; i < kernel->n_operands; i++) {
     const MuseValue *operand = kernel->operands[i];

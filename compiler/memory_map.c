@@ -1,4 +1,5 @@
-// Reads a memory plan back from the attributes and checks it: the attributes may come from a file that was damaged or made up.
+// Reads a memory plan back from the attributes and checks it: the attributes may come from a file that was damaged or
+// made up.
 #include "compiler/memory_plan.h"
 
 #include "compiler/memory_flow.h"
@@ -24,7 +25,8 @@ typedef struct Mapper {
   MuseDiag *diag;
   Active *active;
   int n_active;
-  int *first_ending, *next_ending; // roots in the slab by the op after which they are dead: heads + 1 by op, links + 1 by root
+  // Roots in the slab by the op after which they are dead, as linked lists: heads + 1 by op, links + 1 by root.
+  int *first_ending, *next_ending;
 } Mapper;
 
 __attribute__((format(printf, 3, 4))) static MuseStatus fault(Mapper *m, const MuseOp *op, const char *format, ...) {
@@ -77,7 +79,8 @@ static MuseStatus place_bound_results(Mapper *m) {
     int root = m->flow.root[ret->operands[i]->id], arg = arg_of[b->index] - 1, def = m->flow.def[root];
     if (root == arg) continue; // stays as it is
     MusePlace *place = &m->map->values[root];
-    if (def < 0 || place->kind != MUSE_PLACE_NONE) return fault(m, NULL, "result %d is not made in buffer '%s'", i, b->name);
+    if (def < 0 || place->kind != MUSE_PLACE_NONE)
+      return fault(m, NULL, "result %d is not made in buffer '%s'", i, b->name);
     const MuseValue *value = m->flow.values[root];
     *place = (MusePlace){MUSE_PLACE_BUFFER, b->index, 0, muse_type_bytes(value->type)};
     written[b->index] = true;
@@ -148,9 +151,9 @@ static MuseStatus add_active(Mapper *m, const MuseOp *op, int p, int result, con
   int i = first_behind(m, piece.offset);
   Active *other = &m->active[i];
   if (i < m->n_active && other->offset < piece.end_offset) {
-    bool in_place = result >= 0 && other->root >= 0 && other->offset == piece.offset && other->end_offset == piece.end_offset &&
-                    m->flow.last[other->root] == p && m->flow.def[other->root] < p &&
-                    muse_memory_in_place(&m->flow, m->hooks, op, result, other->root);
+    bool in_place = result >= 0 && other->root >= 0 && other->offset == piece.offset &&
+                    other->end_offset == piece.end_offset && m->flow.last[other->root] == p &&
+                    m->flow.def[other->root] < p && muse_memory_in_place(&m->flow, m->hooks, op, result, other->root);
     if (!in_place) {
       if (result < 0) return fault(m, op, "its workspace overlaps a tensor that is in use");
       return fault(m, op, "result %d overlaps a tensor that is in use", result);
@@ -184,7 +187,8 @@ static MuseStatus check_overlap(Mapper *m) {
       MUSE_TRY(add_active(m, op, p, -1, workspace));
       remove_active(m, workspace->offset, -1);
     }
-    for (int e = m->first_ending[p]; e; e = m->next_ending[e - 1]) remove_active(m, m->map->values[e - 1].offset, e - 1);
+    for (int e = m->first_ending[p]; e; e = m->next_ending[e - 1])
+      remove_active(m, m->map->values[e - 1].offset, e - 1);
   }
   return MUSE_OK;
 }

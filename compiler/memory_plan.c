@@ -1,6 +1,6 @@
-// The memory planner: results into their buffers, results over operands that die, and offsets in the slab for the rest by
-// "greedy by size" packing of intervals (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020):
-// largest first, each into the smallest gap that fits between tensors alive at the same time.
+// The memory planner: results into their buffers, results over operands that die, and offsets in the slab for the rest
+// by "greedy by size" packing of intervals (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
+// Inference", 2020): largest first, each into the smallest gap that fits between tensors alive at the same time.
 #include "compiler/memory_plan.h"
 
 #include "compiler/memory_flow.h"
@@ -48,8 +48,8 @@ static MuseValue *insert_copy(MuseFunc *func, MuseValue *from) {
   return copy->results[0];
 }
 
-// Gives every bound result a kernel result of its own: arguments and values that are returned twice are copied, all before
-// any copy of the next step, so that they still see the old values of the buffers.
+// Gives every bound result a kernel result of its own: arguments and values that are returned twice are copied, all
+// before any copy of the next step, so that they still see the old values of the buffers.
 static void separate_results(Planner *pl) {
   MuseFunc *func = pl->func;
   MuseOp *ret = func->body.last;
@@ -73,8 +73,8 @@ static void separate_results(Planner *pl) {
   }
 }
 
-// Copies the results whose buffer is still needed when their kernel runs. Such a copy reads a kernel's result only, and stands
-// behind all readers of arguments.
+// Copies the results whose buffer is still needed when their kernel runs. Such a copy reads a kernel's result only, and
+// stands behind all readers of arguments.
 static void copy_late_results(Planner *pl) {
   MuseFunc *func = pl->func;
   MuseOp *ret = func->body.last;
@@ -88,7 +88,8 @@ static void copy_late_results(Planner *pl) {
     if (arg < 0 || arg == root) continue;
     const MuseValue *value = pl->flow.values[root];
     int def = pl->flow.def[root], last = pl->flow.last[arg];
-    if (last < def || (last == def && muse_memory_in_place(&pl->flow, pl->hooks, value->def, value->index, arg))) continue;
+    if (last < def || (last == def && muse_memory_in_place(&pl->flow, pl->hooks, value->def, value->index, arg)))
+      continue;
     ret->operands[i] = insert_copy(func, ret->operands[i]);
   }
 }
@@ -133,9 +134,10 @@ static MuseStatus make_pieces(Planner *pl, MuseDiag *diag) {
     if (bytes > 0) pl->workspace[p] = add_piece(pl, bytes, p, p, -1);
     for (int k = first; k < pl->n_pieces; k++) {
       if (pl->pieces[k].bytes > MAX_SLAB || (sum += pl->pieces[k].bytes) > MAX_SLAB) {
-        return muse_error_at(diag, MUSE_ERR_NO_FIT, op->loc,
-                             "the tensors of function @%s need more than 2^60 bytes; make the model or the batch smaller",
-                             pl->func->name);
+        return muse_error_at(
+            diag, MUSE_ERR_NO_FIT, op->loc,
+            "the tensors of function @%s need more than 2^60 bytes; make the model or the batch smaller",
+            pl->func->name);
       }
     }
   }
@@ -159,7 +161,8 @@ static int64_t most_alive(const Planner *pl) {
 
 // --- packing ---
 
-// What has been placed, by offset. Lifetimes stand in arrays of their own, because nearly all time goes into comparing them.
+// What has been placed, by offset. Lifetimes stand in arrays of their own, because nearly all time goes into comparing
+// them.
 typedef struct Placed {
   int *begin, *end, *piece;
   int *near; // scratch: positions of those alive with the one to be placed
@@ -178,7 +181,8 @@ static int compare_order(const void *pa, const void *pb) {
   return a->index < b->index ? -1 : a->index > b->index;
 }
 
-// The start of the smallest gap of at least the piece's size between pieces alive with it; behind them when there is none.
+// The start of the smallest gap of at least the piece's size between pieces alive with it; behind them when there is
+// none.
 static int64_t best_gap(const Planner *pl, const int64_t *offsets, const Placed *placed, const Piece *piece) {
   int n_near = 0;
   for (int i = 0; i < placed->n; i++) {
@@ -225,10 +229,12 @@ static int64_t pack(const Planner *pl, const Order *order, Placed *placed, int64
   return slab;
 }
 
-// Largest first; where that wastes more than a hundredth, largest area (bytes times lifetime) first too, and the better is kept.
+// Largest first; where that wastes more than a hundredth, largest area (bytes times lifetime) first too, and the better
+// is kept.
 static int64_t place_pieces(Planner *pl, int64_t live) {
   Order *order = MUSE_NEW_ARRAY(pl->arena, Order, pl->n_pieces);
-  int64_t *best = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces), *other = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces);
+  int64_t *best = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces),
+          *other = MUSE_NEW_ARRAY(pl->arena, int64_t, pl->n_pieces);
   Placed placed = {.begin = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
                    .end = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
                    .piece = MUSE_NEW_ARRAY(pl->arena, int, pl->n_pieces + 1),
@@ -289,8 +295,10 @@ static MuseStatus check_sizes(const MuseFunc *func, MuseDiag *diag) {
   }
   for (int i = 0; i < func->body.n_args; i++) {
     if (!muse_memory_arg_buffer(func, i)) {
-      return muse_error(diag, MUSE_ERR_INPUT, "argument %d of function @%s is bound to no buffer; a function that is to run "
-                        "needs {buffer = \"name\"} on every argument", i, func->name);
+      return muse_error(diag, MUSE_ERR_INPUT,
+                        "argument %d of function @%s is bound to no buffer; a function that is to run "
+                        "needs {buffer = \"name\"} on every argument",
+                        i, func->name);
     }
   }
   return MUSE_OK;
@@ -335,6 +343,7 @@ static int64_t kernel_workspace(const MuseOp *kernel) {
 const MuseMemoryHooks muse_kernel_memory_hooks = {kernel_workspace, muse_kernel_allows_in_place};
 
 MuseStatus muse_memory_plan(MuseModule *module, MuseDiag *diag) {
-  for (MuseFunc *f = module->first_func; f; f = f->next) MUSE_TRY(muse_memory_plan_func(f, &muse_kernel_memory_hooks, diag));
+  for (MuseFunc *f = module->first_func; f; f = f->next)
+    MUSE_TRY(muse_memory_plan_func(f, &muse_kernel_memory_hooks, diag));
   return MUSE_OK;
 }

@@ -13,8 +13,8 @@
 //                        live   the most bytes that are alive at one time, a lower bound of any slab
 //                        peak   bytes of all buffers of the module and this slab: what running the function needs
 //
-// A reshape is an alias of its operand. A tensor is alive from the kernel that makes it to the last kernel that reads it
-// (through aliases too), both included; an unbound result of the function is alive to the end.
+// A reshape is an alias of its operand. A tensor is alive from the kernel that makes it to the last kernel that reads
+// it (through aliases too), both included; an unbound result of the function is alive to the end.
 #define MUSE_MEMORY_ALIGN 64
 
 // What the plan asks about kernels; tests bring their own.
@@ -23,9 +23,9 @@ typedef struct MuseMemoryHooks {
   bool (*allows_in_place)(const MuseOp *kernel, int result, int operand);
 } MuseMemoryHooks;
 
-// Plans all functions with muse_kernel_info and muse_kernel_allows_in_place. Inserts "map" kernels that copy where a result
-// bound to a buffer cannot be produced there (its buffer's old value is still read, or it is an argument or another result).
-// MUSE_ERR_INPUT when an argument is bound to no buffer; sizes beyond 2^60 bytes are MUSE_ERR_NO_FIT.
+// Plans all functions with muse_kernel_info and muse_kernel_allows_in_place. Inserts "map" kernels that copy where a
+// result bound to a buffer cannot be produced there (its buffer's old value is still read, or it is an argument or
+// another result). MUSE_ERR_INPUT when an argument is bound to no buffer; sizes beyond 2^60 bytes are MUSE_ERR_NO_FIT.
 MuseStatus muse_memory_plan(MuseModule *module, MuseDiag *diag);
 MuseStatus muse_memory_plan_func(MuseFunc *func, const MuseMemoryHooks *hooks, MuseDiag *diag);
 
@@ -38,10 +38,10 @@ typedef struct MusePlace {
   int64_t bytes;
 } MusePlace;
 
-// Reads the attributes back: the place of each value of the function's own region by id (the function is numbered by this),
-// and of each kernel's workspace by mark (MuseOp.mark counts the kernels from 0). Checks everything, since the attributes may
-// come from a file: bounds, alignment, bindings, and that tensors which are alive together do not overlap.
-// Arrays in `arena`. MUSE_ERR_INPUT with a sentence for the first fault.
+// Reads the attributes back: the place of each value of the function's own region by id (the function is numbered by
+// this), and of each kernel's workspace by mark (MuseOp.mark counts the kernels from 0). Checks everything, since the
+// attributes may come from a file: bounds, alignment, bindings, and that tensors which are alive together do not
+// overlap. Arrays in `arena`. MUSE_ERR_INPUT with a sentence for the first fault.
 typedef struct MuseMemoryMap {
   MusePlace *values;
   int n_values;

@@ -22,16 +22,19 @@ typedef struct Loader {
 static MuseStatus check_header(Loader *ld) {
   const MuseAttr *version = muse_attr_find(&ld->module->attrs, "plan_version");
   if (!version || version->kind != MUSE_ATTR_INT) {
-    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s' is not a plan (it has no plan_version); make one with musec", ld->name);
+    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s' is not a plan (it has no plan_version); make one with musec",
+                      ld->name);
   }
   if (version->i != MUSE_PLAN_VERSION) {
-    return muse_error(ld->diag, MUSE_ERR_INPUT,
-                      "'%s' is a plan of version %lld, but this program reads version %d; run musec again on its configuration",
-                      ld->name, (long long)version->i, MUSE_PLAN_VERSION);
+    return muse_error(
+        ld->diag, MUSE_ERR_INPUT,
+        "'%s' is a plan of version %lld, but this program reads version %d; run musec again on its configuration",
+        ld->name, (long long)version->i, MUSE_PLAN_VERSION);
   }
   const MuseAttr *level = muse_attr_find(&ld->module->attrs, "level");
   if (!level || level->kind != MUSE_ATTR_TEXT || !muse_str_eq(level->text, "kernel")) {
-    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s' is not a plan (its level is not \"kernel\"); make one with musec", ld->name);
+    return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s' is not a plan (its level is not \"kernel\"); make one with musec",
+                      ld->name);
   }
   return MUSE_OK;
 }
@@ -41,8 +44,8 @@ static MuseStatus check_header(Loader *ld) {
 static MuseStatus check_skeleton(Loader *ld, const MuseOp *kernel) {
   const char *why = muse_kernel_fault(kernel);
   if (!why) return MUSE_OK;
-  return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': a kernel of skeleton '%s' cannot be used: %s; run musec again", ld->name,
-                    muse_op_text(kernel, "skeleton"), why);
+  return muse_error(ld->diag, MUSE_ERR_INPUT, "'%s': a kernel of skeleton '%s' cannot be used: %s; run musec again",
+                    ld->name, muse_op_text(kernel, "skeleton"), why);
 }
 
 static MusePlanKernel *add_kernel(Loader *ld, const MuseOp *op, const char *text, size_t length) {
@@ -93,12 +96,17 @@ static MuseStatus load_func(Loader *ld, MuseFunc *func, MusePlanFunc *out) {
     for (int i = 0; i < op->n_results; i++) places[op->n_operands + i] = map.values[op->results[i]->id];
     places[op->n_operands + op->n_results] = map.workspaces[op->mark];
     const MuseAttr *ids = muse_attr_find(&op->attrs, "rng_ids");
-    out->calls[out->n_calls++] = (MusePlanCall){.kernel = kernel, .op = op, .n_operands = op->n_operands,
-                                                .n_results = op->n_results, .places = places,
-                                                .rng_ids = ids ? ids->ints.data : NULL, .n_rng_ids = ids ? ids->ints.len : 0};
+    out->calls[out->n_calls++] = (MusePlanCall){.kernel = kernel,
+                                                .op = op,
+                                                .n_operands = op->n_operands,
+                                                .n_results = op->n_results,
+                                                .places = places,
+                                                .rng_ids = ids ? ids->ints.data : NULL,
+                                                .n_rng_ids = ids ? ids->ints.len : 0};
   }
   muse_str_free(&text);
-  MusePlace *args = MUSE_NEW_ARRAY(arena, MusePlace, func->body.n_args), *results = MUSE_NEW_ARRAY(arena, MusePlace, func->n_results);
+  MusePlace *args = MUSE_NEW_ARRAY(arena, MusePlace, func->body.n_args),
+            *results = MUSE_NEW_ARRAY(arena, MusePlace, func->n_results);
   for (int i = 0; i < func->body.n_args; i++) args[i] = map.values[func->body.args[i]->id];
   for (int i = 0; i < func->n_results; i++) results[i] = map.values[func->body.last->operands[i]->id];
   out->args = args;

@@ -7,8 +7,8 @@
 #include "ir/base/hash.h"
 #include "ir/op.h"
 
-// A plan: IR text at kernel level with a memory plan in its attributes, read back and made ready to run. The text may come from
-// anywhere: everything in it is checked here, so that the runtime needs no checks of its own.
+// A plan: IR text at kernel level with a memory plan in its attributes, read back and made ready to run. The text may
+// come from anywhere: everything in it is checked here, so that the runtime needs no checks of its own.
 #define MUSE_PLAN_VERSION 1 // module attribute plan_version; goes up when old plans would be misread
 
 // A distinct kernel: equal text, equal code. Compiled once.
@@ -38,7 +38,7 @@ typedef struct MusePlanFunc {
   int n_calls;
   int64_t slab_bytes;
   const MusePlace *args;    // one an argument
-  const MusePlace *results; // one a result: the buffer it is bound to, or a place in the slab that holds until the next call
+  const MusePlace *results; // one a result: its buffer, or a place in the slab that holds until the next call
 } MusePlanFunc;
 
 typedef struct MusePlan {
@@ -51,8 +51,8 @@ typedef struct MusePlan {
   int64_t buffer_bytes; // of all buffers, each rounded up to 64
 } MusePlan;
 
-// Makes a plan of a module at kernel level that muse_memory_plan has been run on. Takes the module over, also on failure.
-// `name` is the file's name in messages. Faults are MUSE_ERR_INPUT.
+// Makes a plan of a module at kernel level that muse_memory_plan has been run on. Takes the module over, also on
+// failure. `name` is the file's name in messages. Faults are MUSE_ERR_INPUT.
 MuseStatus muse_plan_create(MuseModule *module, const char *name, MusePlan **out_plan, MuseDiag *diag);
 MuseStatus muse_plan_parse(const char *name, const char *text, size_t length, MusePlan **out_plan, MuseDiag *diag);
 MuseStatus muse_plan_load(const char *path, MusePlan **out_plan, MuseDiag *diag);

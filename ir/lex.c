@@ -23,7 +23,8 @@ bool muse_lex_is_word(const char *text) {
 }
 
 void muse_lexer_init(MuseLexer *lexer, const char *text, size_t length, MuseArena *arena) {
-  *lexer = (MuseLexer){.at = text, .end = text + length, .line_begin = text, .line = 1, .fresh_line = true, .arena = arena};
+  *lexer =
+      (MuseLexer){.at = text, .end = text + length, .line_begin = text, .line = 1, .fresh_line = true, .arena = arena};
 }
 
 static void skip_space(MuseLexer *lx) {
@@ -79,7 +80,8 @@ static void lex_string(MuseLexer *lx, MuseToken *t, MuseTokenKind kind) {
         p += 2;
         if (c == 0) return bad(t, "a string may not hold \\x00");
       } else {
-        return bad(t, "unknown escape in this string; there are \\\" \\\\ \\n \\t \\r and \\x with two lower-case hex digits");
+        return bad(
+            t, "unknown escape in this string; there are \\\" \\\\ \\n \\t \\r and \\x with two lower-case hex digits");
       }
     } else if (c < 0x20 || c == 0x7f) {
       return bad(t, "a control character stands in this string; write it as \\x and two hex digits");
@@ -147,7 +149,8 @@ static void lex_token(MuseLexer *lx, MuseToken *t) {
     if (lx->at < lx->end && *lx->at == '"') return lex_string(lx, t, MUSE_TOKEN_AT);
     const char *p = lx->at;
     while (p < lx->end && is_name_char(*p)) p++;
-    if (p == lx->at) return bad(t, "a name must follow '@'; put other characters than letters, digits, '_', '.', '-' in quotes");
+    if (p == lx->at)
+      return bad(t, "a name must follow '@'; put other characters than letters, digits, '_', '.', '-' in quotes");
     t->kind = MUSE_TOKEN_AT;
     t->text = muse_arena_strndup(lx->arena, lx->at, (size_t)(p - lx->at));
     t->text_length = (size_t)(p - lx->at);

@@ -46,7 +46,8 @@ typedef struct MuseLexer {
 void muse_lexer_init(MuseLexer *lexer, const char *text, size_t length, MuseArena *arena);
 void muse_lexer_next(MuseLexer *lexer, MuseToken *out_token);
 
-// Whether the text is a WORD, so that a name needs no quotes. After @ a name may start with any of the letters of a word.
+// Whether the text is a WORD, so that a name needs no quotes. After @ a name may start with any of the letters of a
+// word.
 bool muse_lex_is_word(const char *text);
 bool muse_lex_is_name(const char *text);
 

@@ -124,7 +124,8 @@ bool muse_op_kind_from_name(const char *name, size_t length, MuseOpKind *out) {
 
 const MuseAttr *muse_attr_find(const MuseAttrList *list, const char *name) {
   for (int i = 0; i < list->len; i++) {
-    if (list->data[i].name == name || strcmp(list->data[i].name, name) == 0) return &list->data[i];
+    const char *have = list->data[i].name; // most differ in the first letter, and this is called very often
+    if (have == name || (*have == *name && strcmp(have, name) == 0)) return &list->data[i];
   }
   return NULL;
 }
@@ -199,7 +200,8 @@ bool muse_attr_eq(const MuseAttr *a, const MuseAttr *b) {
   if (a->kind != b->kind || strcmp(a->name, b->name) != 0) return false;
   switch (a->kind) {
     case MUSE_ATTR_INT: return a->i == b->i;
-    case MUSE_ATTR_REAL: return memcmp(&a->real, &b->real, sizeof a->real) == 0; // bits: nan equals nan, 0 differs from -0
+    case MUSE_ATTR_REAL:
+      return memcmp(&a->real, &b->real, sizeof a->real) == 0; // bits: nan equals nan, 0 differs from -0
     case MUSE_ATTR_BOOL: return a->b == b->b;
     case MUSE_ATTR_TEXT: return strcmp(a->text, b->text) == 0;
     case MUSE_ATTR_INTS:
@@ -223,8 +225,12 @@ static const MuseAttr *need_kind(const MuseAttrList *list, const char *name, Mus
 }
 
 int64_t muse_attr_int(const MuseAttrList *list, const char *name) { return need_kind(list, name, MUSE_ATTR_INT)->i; }
-double muse_attr_real(const MuseAttrList *list, const char *name) { return need_kind(list, name, MUSE_ATTR_REAL)->real; }
-const MuseAttr *muse_attr_ints(const MuseAttrList *list, const char *name) { return need_kind(list, name, MUSE_ATTR_INTS); }
+double muse_attr_real(const MuseAttrList *list, const char *name) {
+  return need_kind(list, name, MUSE_ATTR_REAL)->real;
+}
+const MuseAttr *muse_attr_ints(const MuseAttrList *list, const char *name) {
+  return need_kind(list, name, MUSE_ATTR_INTS);
+}
 MuseDtype muse_attr_dtype(const MuseAttrList *list, const char *name) {
   return need_kind(list, name, MUSE_ATTR_DTYPE)->dtype;
 }
@@ -253,7 +259,8 @@ static const MuseAttr *op_attr(const MuseOp *op, const char *name, MuseAttrKind 
   int n;
   const MuseAttrSchema *schema = muse_op_schema(op->kind, &n);
   for (int i = 0; i < n; i++) {
-    if (schema[i].has_default && schema[i].kind == kind && strcmp(schema[i].value.name, name) == 0) return &schema[i].value;
+    if (schema[i].has_default && schema[i].kind == kind && strcmp(schema[i].value.name, name) == 0)
+      return &schema[i].value;
   }
   MUSE_ASSERT(!"the op has no such attribute and no default for it");
   return NULL;

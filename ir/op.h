@@ -26,14 +26,21 @@ typedef enum MuseOpKind {
 // Traits, or'ed in ops.def.
 enum {
   MUSE_TRAIT_NONE = 0,
-  MUSE_TRAIT_NO_GRAD = 1,          // not differentiable: cotangents stop here, there is no grad hook
+  MUSE_TRAIT_NO_GRAD = 1, // not differentiable: cotangents stop here, there is no grad hook
   MUSE_TRAIT_COMMUTATIVE = 2,
   MUSE_TRAIT_STRAIGHT_THROUGH = 4, // its gradient is defined, not derived (finite differences do not apply)
-  MUSE_TRAIT_RANDOM = 8,           // draws from Philox: carries the attribute rng_id (op id), never merged by CSE unless equal
+  MUSE_TRAIT_RANDOM = 8, // draws from Philox: carries the attribute rng_id (op id), never merged by CSE unless equal
   MUSE_TRAIT_TERMINATOR = 16,
 };
 
-typedef enum MuseAttrKind { MUSE_ATTR_INT, MUSE_ATTR_REAL, MUSE_ATTR_BOOL, MUSE_ATTR_TEXT, MUSE_ATTR_INTS, MUSE_ATTR_DTYPE } MuseAttrKind;
+typedef enum MuseAttrKind {
+  MUSE_ATTR_INT,
+  MUSE_ATTR_REAL,
+  MUSE_ATTR_BOOL,
+  MUSE_ATTR_TEXT,
+  MUSE_ATTR_INTS,
+  MUSE_ATTR_DTYPE
+} MuseAttrKind;
 
 typedef struct MuseAttr {
   const char *name; // arena or static
@@ -56,7 +63,8 @@ typedef struct MuseOpInfo {
   int min_operands, max_operands; // max -1: any number
   int results;                    // -1: any number
   unsigned traits;
-  const char *attrs; // "axes:ints, eps:real=1e-06, window:int": name:kind, '=' gives a default, '?' after the kind: optional
+  // "axes:ints, eps:real=1e-06, window:int": name:kind, '=' gives a default, '?' after the kind: optional
+  const char *attrs;
 } MuseOpInfo;
 
 const MuseOpInfo *muse_op_info(MuseOpKind kind);
@@ -109,8 +117,8 @@ struct MuseRegion {
   MuseOp *owner; // the kernel op, or NULL for a function body
 };
 
-// A persistent tensor of the plan: parameter, moment, packed weight, constant table, input, output. Functions bind arguments
-// and results to buffers by name.
+// A persistent tensor of the plan: parameter, moment, packed weight, constant table, input, output. Functions bind
+// arguments and results to buffers by name.
 typedef struct MuseBuffer {
   const char *name;
   MuseType type;
@@ -179,7 +187,8 @@ MuseBuffer *muse_module_add_buffer(MuseModule *module, const char *name, MuseTyp
 void muse_module_set_buffers(MuseModule *module, MuseBuffer *const *buffers, int n);
 MuseBuffer *muse_module_buffer(const MuseModule *module, const char *name); // NULL when absent; hashed
 MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType type);
-MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer); // existing argument, or a new one bound to it
+// The argument bound to the buffer, or a new one.
+MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer);
 const char *muse_func_arg_buffer(const MuseFunc *func, int index);    // NULL when unbound
 const char *muse_func_result_buffer(const MuseFunc *func, int index); // NULL when unbound
 void muse_func_set_result_buffer(MuseFunc *func, int index, const char *buffer);
@@ -196,7 +205,8 @@ void muse_op_add_result(MuseModule *module, MuseOp *op, MuseType type);
 void muse_op_set_operands(MuseModule *module, MuseOp *op, int n, MuseValue *const *operands);
 // Replaces every use of `from` in the region (and nested regions) by `to`.
 void muse_replace_uses(MuseRegion *region, MuseValue *from, MuseValue *to);
-// Many replacements in one walk: map[v->id] after muse_func_number; NULL keeps. All at once: map is not applied to what it gives.
+// Many replacements in one walk: map[v->id] after muse_func_number; NULL keeps. All at once: map is not applied to what
+// it gives.
 void muse_replace_uses_by_id(MuseRegion *region, MuseValue *const *map, int n_ids);
 
 // Numbers all values of the function (arguments first, nested regions in place) and returns the count.
@@ -205,7 +215,8 @@ int muse_func_number(MuseFunc *func);
 int *muse_func_use_counts(MuseFunc *func, MuseArena *arena, int n_ids);
 
 // Clones an op (and its body) in front of `before` or at the end of `region` (before NULL); operands are mapped through
-// map[id] when the entry is set, results are recorded in map. All values of the source function are numbered beforehand.
+// map[id] when the entry is set, results are recorded in map. All values of the source function are numbered
+// beforehand.
 MuseOp *muse_op_clone(MuseModule *module, const MuseOp *op, MuseValue **map, MuseRegion *region, MuseOp *before);
 MuseFunc *muse_func_clone(MuseModule *module, MuseFunc *func, const char *name); // within one module, appended
 MuseModule *muse_module_clone(const MuseModule *module);

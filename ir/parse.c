@@ -1,5 +1,6 @@
-// Text to IR. Builds what the text says and refuses what it cannot build; whether the result makes sense is the verifier's
-// business. Texts may come from anywhere: depth is bounded, and memory is bounded by a multiple of the text's length.
+// Text to IR. Builds what the text says and refuses what it cannot build; whether the result makes sense is the
+// verifier's business. Texts may come from anywhere: depth is bounded, and memory is bounded by a multiple of the
+// text's length.
 #include "ir/text.h"
 
 #include "ir/base/checked.h"
@@ -91,7 +92,8 @@ static bool eat_word(Parser *p, const char *word) {
 // A word or a string, as text in the arena.
 static MuseStatus need_text(Parser *p, const char *what, const char **out) {
   if (p->token.kind == MUSE_TOKEN_STRING) *out = p->token.text;
-  else if (p->token.kind == MUSE_TOKEN_WORD) *out = muse_arena_strndup(p->module->arena, p->token.text, p->token.text_length);
+  else if (p->token.kind == MUSE_TOKEN_WORD)
+    *out = muse_arena_strndup(p->module->arena, p->token.text, p->token.text_length);
   else return expected(p, what);
   advance(p);
   return MUSE_OK;
@@ -133,7 +135,8 @@ static MuseStatus parse_type(Parser *p, MuseType *out) {
     advance(p);
   }
   advance(p);
-  if (muse_dtype_is_trit(type.dtype) && type.rank != 2) return fail(p, &begin, "a type of trits has exactly 2 dimensions");
+  if (muse_dtype_is_trit(type.dtype) && type.rank != 2)
+    return fail(p, &begin, "a type of trits has exactly 2 dimensions");
   if (!muse_type_valid(type)) return fail(p, &begin, "this tensor is larger than any address space");
   *out = type;
   return MUSE_OK;
@@ -185,7 +188,8 @@ static MuseStatus parse_attr_value(Parser *p, MuseAttr *a) {
   return MUSE_OK;
 }
 
-// {name = value, ...}. With a schema (of an op), names are shared with it, and integers become reals where it wants reals.
+// {name = value, ...}. With a schema (of an op), names are shared with it, and integers become reals where it wants
+// reals.
 static MuseStatus parse_attrs(Parser *p, const MuseAttrSchema *schema, int n_schema, MuseAttrList *list) {
   MUSE_TRY(need_punct(p, '{', "before attributes"));
   while (!at_punct(p, '}')) {
@@ -198,7 +202,8 @@ static MuseStatus parse_attrs(Parser *p, const MuseAttrSchema *schema, int n_sch
     const MuseAttrSchema *row = NULL;
     for (int i = 0; i < n_schema && !row; i++) {
       const char *name = schema[i].value.name;
-      if (strlen(name) == name_token.text_length && memcmp(name, name_token.text, name_token.text_length) == 0) row = &schema[i];
+      if (strlen(name) == name_token.text_length && memcmp(name, name_token.text, name_token.text_length) == 0)
+        row = &schema[i];
     }
     if (row) {
       attr.name = row->value.name;
@@ -246,7 +251,8 @@ static bool attrs_follow(const Parser *p) {
 
 static MuseStatus define_value(Parser *p, const MuseToken *t, int64_t number, MuseValue *value) {
   // Numbers beyond the length of the text would only make the table large.
-  if ((size_t)number >= p->length + 1024) return fail(p, t, "the number of value %%%lld is too large", (long long)number);
+  if ((size_t)number >= p->length + 1024)
+    return fail(p, t, "the number of value %%%lld is too large", (long long)number);
   if ((size_t)number >= p->n_values) {
     size_t room = p->n_values ? p->n_values : 256;
     while (room <= (size_t)number) room *= 2;
@@ -394,7 +400,8 @@ static MuseStatus parse_op(Parser *p, MuseRegion *region, int depth) {
     if (kind != MUSE_OP_kernel) FAIL(p, "only a kernel has a region");
     MUSE_TRY(parse_body(p, op, depth));
   }
-  if (!p->token.first_on_line && !at_punct(p, '}') && p->token.kind != MUSE_TOKEN_END) return expected(p, "the end of the line");
+  if (!p->token.first_on_line && !at_punct(p, '}') && p->token.kind != MUSE_TOKEN_END)
+    return expected(p, "the end of the line");
   muse_op_append(op, region);
   for (size_t i = 0; i < n_results; i++) MUSE_TRY(define_value(p, &first, numbers[i], op->results[i]));
   return MUSE_OK;
@@ -472,7 +479,8 @@ static MuseStatus parse_module(Parser *p) {
   return MUSE_OK;
 }
 
-MuseStatus muse_module_parse(const char *name, const char *text, size_t length, MuseModule **out_module, MuseDiag *diag) {
+MuseStatus muse_module_parse(const char *name, const char *text, size_t length, MuseModule **out_module,
+                             MuseDiag *diag) {
   if (length > MUSE_MAX_IR_TEXT) {
     return muse_error_at(diag, MUSE_ERR_INPUT, (MuseLoc){.file = name, .line = 1, .col = 1},
                          "this text has %zu bytes; IR text may have at most %zu", length, MUSE_MAX_IR_TEXT);

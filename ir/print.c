@@ -262,7 +262,8 @@ static int renumber(MuseRegion *region, int next, int *saved) {
 
 static int count_values(const MuseRegion *region) {
   int n = region->n_args;
-  for (const MuseOp *op = region->first; op; op = op->next) n += op->n_results + (op->body ? count_values(op->body) : 0);
+  for (const MuseOp *op = region->first; op; op = op->next)
+    n += op->n_results + (op->body ? count_values(op->body) : 0);
   return n;
 }
 

@@ -110,7 +110,8 @@ int64_t muse_trit_row_bytes(MuseDtype dtype, int64_t columns) {
 }
 
 int64_t muse_type_bytes(MuseType type) {
-  if (muse_dtype_is_trit(type.dtype)) return muse_type_rows(type) * muse_trit_row_bytes(type.dtype, muse_type_last_dim(type));
+  if (muse_dtype_is_trit(type.dtype))
+    return muse_type_rows(type) * muse_trit_row_bytes(type.dtype, muse_type_last_dim(type));
   return muse_type_elements(type) * muse_dtype_bytes(type.dtype);
 }
 

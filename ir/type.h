@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Element types. T2 and T5 hold trits {-1,0,1}: T2 two bits each, T5 five trits a byte. Their matrices are packed by rows
-// (last dimension), see muse_type_bytes; a trit matrix always has rank 2.
+// Element types. T2 and T5 hold trits {-1,0,1}: T2 two bits each, T5 five trits a byte. Their matrices are packed by
+// rows (last dimension), see muse_type_bytes; a trit matrix always has rank 2.
 typedef enum MuseDtype {
   MUSE_F32, MUSE_BF16, MUSE_F16, MUSE_F64,
   MUSE_I8, MUSE_U8, MUSE_I32, MUSE_U32, MUSE_I64,
@@ -18,7 +18,8 @@ typedef enum MuseDtype {
 
 #define MUSE_MAX_RANK 6
 
-// A tensor type by value. Rank 0 is a scalar. Every dimension is >= 1; element count and bytes fit int64 (checked on parse).
+// A tensor type by value. Rank 0 is a scalar. Every dimension is >= 1; element count and bytes fit int64 (checked on
+// parse).
 typedef struct MuseType {
   MuseDtype dtype;
   int rank;
@@ -40,7 +41,8 @@ MuseType muse_type3(MuseDtype dtype, int64_t d0, int64_t d1, int64_t d2);
 MuseType muse_type4(MuseDtype dtype, int64_t d0, int64_t d1, int64_t d2, int64_t d3);
 MuseType muse_type_with_dtype(MuseType type, MuseDtype dtype);
 
-// Known dtype, rank, every dimension >= 1, trits of rank 2, sizes far from overflow. The other functions take it for granted.
+// Known dtype, rank, every dimension >= 1, trits of rank 2, sizes far from overflow. The other functions take it for
+// granted.
 bool muse_type_valid(MuseType type);
 bool muse_type_eq(MuseType a, MuseType b);
 bool muse_type_same_shape(MuseType a, MuseType b);
@@ -49,10 +51,12 @@ int64_t muse_type_last_dim(MuseType type); // 1 for a scalar
 int64_t muse_type_rows(MuseType type);     // product of all dimensions but the last
 
 // Storage bytes. Dense row-major, except trit matrices [N,K]: N rows of muse_trit_row_bytes(dtype, K).
-//   T2: blocks of 256 trits in 64 bytes: trit k of a block is bits 2*(k/64) .. +1 of byte k%64; the code is trit+1 (0,1,2);
-//       a short last block is padded with code 1 (trit 0). One load, three shifts and four masks give 4 x 64 codes in order.
+//   T2: blocks of 256 trits in 64 bytes: trit k of a block is bits 2*(k/64) .. +1 of byte k%64; the code is trit+1;
+//       a short last block is padded with code 1 (trit 0). One load, three shifts and four masks give 4 x 64 codes
+//       in order.
 //   T5: blocks of 320 trits in 64 bytes: trit k of a block is digit k/64 of byte k%64; byte = ceil(v*256/243),
-//       v = d0*81 + d1*27 + d2*9 + d3*3 + d4, digit = trit+1; so digit j is ((byte * 3^j mod 256) * 3) >> 8. Padded with trit 0.
+//       v = d0*81 + d1*27 + d2*9 + d3*3 + d4, digit = trit+1; so digit j is ((byte * 3^j mod 256) * 3) >> 8. Padded
+//       with trit 0.
 int64_t muse_type_bytes(MuseType type);
 int64_t muse_trit_row_bytes(MuseDtype dtype, int64_t columns);
 

@@ -1,5 +1,5 @@
-// Checks every invariant that the rest of the compiler takes for granted. Works on damaged structures: nothing is followed
-// before it has been checked.
+// Checks every invariant that the rest of the compiler takes for granted. Works on damaged structures: nothing is
+// followed before it has been checked.
 #include "ir/verify.h"
 
 #include "ir/base/status.h"
@@ -26,7 +26,8 @@ typedef struct Verifier {
 } Verifier;
 
 // One sentence: function, op, what is wrong.
-__attribute__((format(printf, 3, 4))) static MuseStatus damaged(Verifier *v, const MuseOp *op, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static MuseStatus damaged(Verifier *v, const MuseOp *op, const char *format,
+                                                                ...) {
   char message[1024];
   va_list args;
   va_start(args, format);
@@ -36,8 +37,8 @@ __attribute__((format(printf, 3, 4))) static MuseStatus damaged(Verifier *v, con
   const char *name = v->func->name ? v->func->name : "";
   if (!op) return muse_error_at(v->diag, MUSE_ERR_INPUT, loc, "in function @%s: %s", name, message);
   if (!v->sound) {
-    return muse_error_at(v->diag, MUSE_ERR_INPUT, loc, "in function @%s: op '%s': %s", name, muse_op_info(op->kind)->name,
-                         message);
+    return muse_error_at(v->diag, MUSE_ERR_INPUT, loc, "in function @%s: op '%s': %s", name,
+                         muse_op_info(op->kind)->name, message);
   }
   MuseStr text = {0};
   muse_op_print(op, &text);
@@ -64,7 +65,8 @@ static MuseStatus check_list_memory(Verifier *v, const MuseOp *op, const MuseAtt
       return damaged(v, op, "attribute '%s' holds no element type", a->name);
     }
     for (int j = 0; j < i; j++) {
-      if (strcmp(list->data[j].name, a->name) == 0) return damaged(v, op, "attribute '%s' is given twice", a->name);
+      if (*list->data[j].name == *a->name && strcmp(list->data[j].name, a->name) == 0)
+        return damaged(v, op, "attribute '%s' is given twice", a->name);
     }
   }
   return MUSE_OK;
@@ -86,6 +88,7 @@ static MuseStatus check_op_memory(Verifier *v, MuseOp *op, int depth) {
     if (r->region != op->region) return damaged(v, op, "result %d names another region than its op", i);
     if (!muse_type_valid(r->type)) return damaged(v, op, "result %d has no legal type", i);
   }
+  v->n_values += op->n_results;
   MUSE_TRY(check_list_memory(v, op, &op->attrs));
   if (op->layer < -1) return damaged(v, op, "the layer is %d", op->layer);
   if ((unsigned)op->stage > MUSE_STAGE_UPDATE) return damaged(v, op, "the stage is unknown");
@@ -97,7 +100,8 @@ static MuseStatus check_op_memory(Verifier *v, MuseOp *op, int depth) {
 static MuseStatus check_region(Verifier *v, MuseRegion *region, MuseOp *owner, int depth) {
   if (depth > MAX_DEPTH) return damaged(v, owner, "regions stand too deep in each other");
   if (region->owner != owner) return damaged(v, owner, "a region does not name the op it belongs to");
-  if (region->n_args < 0 || (region->n_args > 0 && !region->args)) return damaged(v, owner, "the argument list is damaged");
+  if (region->n_args < 0 || (region->n_args > 0 && !region->args))
+    return damaged(v, owner, "the argument list is damaged");
   for (int i = 0; i < region->n_args; i++) {
     const MuseValue *a = region->args[i];
     if (!a) return damaged(v, owner, "argument %d is missing", i);
@@ -106,7 +110,9 @@ static MuseStatus check_region(Verifier *v, MuseRegion *region, MuseOp *owner, i
     if (a->region != region) return damaged(v, owner, "argument %d names another region than its own", i);
     if (!muse_type_valid(a->type)) return damaged(v, owner, "argument %d has no legal type", i);
   }
-  if (!owner && region->n_args > 0 && !region->arg_attrs) return damaged(v, owner, "the arguments have no attribute lists");
+  v->n_values += region->n_args;
+  if (!owner && region->n_args > 0 && !region->arg_attrs)
+    return damaged(v, owner, "the arguments have no attribute lists");
   if (owner && region->arg_attrs) return damaged(v, owner, "arguments of a kernel's region have attributes");
   for (int i = 0; !owner && i < region->n_args; i++) MUSE_TRY(check_list_memory(v, owner, &region->arg_attrs[i]));
   // A list that comes back to one of its ops gives that op two predecessors, so this walk ends.
@@ -138,7 +144,8 @@ static MuseStatus check_schema(Verifier *v, const MuseOp *op) {
   }
   for (int i = 0; i < n; i++) {
     const char *name = schema[i].value.name;
-    if (schema[i].required && !muse_attr_find(&op->attrs, name)) return damaged(v, op, "attribute '%s' is missing", name);
+    if (schema[i].required && !muse_attr_find(&op->attrs, name))
+      return damaged(v, op, "attribute '%s' is missing", name);
   }
   return MUSE_OK;
 }
@@ -152,7 +159,8 @@ static MuseStatus check_operands(Verifier *v, const MuseOp *op) {
     if (info->min_operands == info->max_operands) {
       return damaged(v, op, "the op has %d operands, not %d", op->n_operands, info->min_operands);
     }
-    return damaged(v, op, "the op has %d operands, not %d to %d", op->n_operands, info->min_operands, info->max_operands);
+    return damaged(v, op, "the op has %d operands, not %d to %d", op->n_operands, info->min_operands,
+                   info->max_operands);
   }
   if (info->results >= 0 && op->n_results != info->results) {
     return damaged(v, op, "the op has %d results, not %d", op->n_results, info->results);
@@ -189,7 +197,8 @@ static MuseStatus check_inferred(Verifier *v, const MuseOp *op) {
     muse_type_print(op->results[i]->type, &have);
     if (muse_type_valid(types[i])) muse_type_print(types[i], &want);
     else muse_str_append(&want, "a tensor larger than any address space");
-    status = damaged(v, op, "result %d has type %s, but its operands make it %s", i, muse_str_text(&have), muse_str_text(&want));
+    status = damaged(v, op, "result %d has type %s, but its operands make it %s", i, muse_str_text(&have),
+                     muse_str_text(&want));
     muse_str_free(&have);
     muse_str_free(&want);
   }
@@ -227,13 +236,15 @@ static MuseStatus check_kernel(Verifier *v, const MuseOp *op) {
     return damaged(v, op, "the kernel has %d operands, but its region has %d arguments", op->n_operands, body->n_args);
   }
   for (int i = 0; i < body->n_args; i++) {
-    MUSE_TRY(check_same_type(v, op, "operand", i, op->operands[i]->type, "the argument of the region", body->args[i]->type));
+    MUSE_TRY(
+        check_same_type(v, op, "operand", i, op->operands[i]->type, "the argument of the region", body->args[i]->type));
   }
   const MuseAttr *offset = muse_attr_find(&op->attrs, "offset"), *workspace = muse_attr_find(&op->attrs, "workspace");
   if (offset && offset->ints.len != op->n_results) {
     return damaged(v, op, "offset has %d entries for %d results", offset->ints.len, op->n_results);
   }
-  if (workspace && workspace->ints.len != 2) return damaged(v, op, "workspace has %d entries, not 2", workspace->ints.len);
+  if (workspace && workspace->ints.len != 2)
+    return damaged(v, op, "workspace has %d entries, not 2", workspace->ints.len);
   const MuseAttr *ids = muse_attr_find(&op->attrs, "rng_ids");
   for (int i = 0; ids && i < ids->ints.len; i++) {
     if (ids->ints.data[i] < 0) return damaged(v, op, "rng_ids holds a negative number");
@@ -241,7 +252,8 @@ static MuseStatus check_kernel(Verifier *v, const MuseOp *op) {
   MUSE_TRY(check_meaning(v, body));
   const MuseOp *yield = body->last;
   if (yield->n_operands != op->n_results) {
-    return damaged(v, op, "the kernel has %d results, but its region yields %d values", op->n_results, yield->n_operands);
+    return damaged(v, op, "the kernel has %d results, but its region yields %d values", op->n_results,
+                   yield->n_operands);
   }
   for (int i = 0; i < op->n_results; i++) {
     MUSE_TRY(check_same_type(v, op, "result", i, op->results[i]->type, "the yielded value", yield->operands[i]->type));
@@ -283,7 +295,8 @@ static MuseStatus check_meaning(Verifier *v, MuseRegion *region) {
   return MUSE_OK;
 }
 
-static MuseStatus check_binding(Verifier *v, const MuseAttrList *attrs, MuseType type, const char *what, int index, char bit) {
+static MuseStatus check_binding(Verifier *v, const MuseAttrList *attrs, MuseType type, const char *what, int index,
+                                char bit) {
   const MuseAttr *a = muse_attr_find(attrs, "buffer");
   if (!a) return MUSE_OK;
   if (a->kind != MUSE_ATTR_TEXT) return damaged(v, NULL, "attribute 'buffer' of %s %d is not text", what, index);
@@ -319,12 +332,14 @@ static MuseStatus check_bindings(Verifier *v) {
   return MUSE_OK;
 }
 
-static void collect(Verifier *v, const MuseRegion *region) {
-  for (int i = 0; i < region->n_args; i++) v->values[region->args[i]->id] = region->args[i];
-  for (const MuseOp *op = region->first; op; op = op->next) {
-    for (int i = 0; i < op->n_results; i++) v->values[op->results[i]->id] = op->results[i];
-    if (op->body) collect(v, op->body);
+// Numbers all values as muse_func_number does, and keeps them by number.
+static int collect(Verifier *v, MuseRegion *region, int id) {
+  for (int i = 0; i < region->n_args; i++, id++) (v->values[id] = region->args[i])->id = id;
+  for (MuseOp *op = region->first; op; op = op->next) {
+    for (int i = 0; i < op->n_results; i++, id++) (v->values[id] = op->results[i])->id = id;
+    if (op->body) id = collect(v, op->body, id);
   }
+  return id;
 }
 
 static MuseStatus verify(Verifier *v) {
@@ -336,13 +351,12 @@ static MuseStatus verify(Verifier *v) {
   }
   for (int i = 0; i < func->n_results; i++) MUSE_TRY(check_list_memory(v, NULL, &func->result_attrs[i]));
   MUSE_TRY(check_region(v, &func->body, NULL, 0));
-  v->n_values = muse_func_number(func);
   v->sound = true;
   v->values = calloc((size_t)v->n_values + 1, sizeof *v->values);
   v->seen = calloc((size_t)v->n_values + 1, sizeof *v->seen);
   v->buffer_seen = calloc((size_t)v->module->n_buffers + 1, 1);
   MUSE_ASSERT(v->values && v->seen && v->buffer_seen);
-  collect(v, &func->body);
+  collect(v, &func->body, 0);
   MUSE_TRY(check_meaning(v, &func->body));
   return check_bindings(v);
 }
@@ -361,7 +375,8 @@ MuseStatus muse_verify_func(MuseFunc *func, MuseInferFn infer, MuseDiag *diag) {
 }
 
 static MuseStatus verify_buffers(MuseModule *module, MuseDiag *diag) {
-  static const char *const roles[] = {"param", "scale", "moment", "packed", "const", "grad", "input", "hyper", "output", "state"};
+  static const char *const roles[] = {"param", "scale", "moment", "packed", "const",
+                                      "grad",  "input", "hyper",  "output", "state"};
   for (int i = 0; i < module->n_buffers; i++) {
     const MuseBuffer *b = module->buffers[i];
     if (muse_module_buffer(module, b->name) != b || b->index != i) {
@@ -372,8 +387,8 @@ static MuseStatus verify_buffers(MuseModule *module, MuseDiag *diag) {
     while (r < n && !muse_str_eq(roles[r], b->role)) r++;
     if (r == n) {
       const char *near = muse_str_nearest(b->role, roles, n);
-      return muse_error(diag, MUSE_ERR_INPUT, "buffer '%s' has the unknown role '%s'; did you mean '%s'?", b->name, b->role,
-                        near ? near : "param");
+      return muse_error(diag, MUSE_ERR_INPUT, "buffer '%s' has the unknown role '%s'; did you mean '%s'?", b->name,
+                        b->role, near ? near : "param");
     }
   }
   return MUSE_OK;
@@ -402,7 +417,8 @@ MuseStatus muse_verify_module(MuseModule *module, MuseInferFn infer, MuseDiag *d
     }
     MuseStatus one;
     if (f->module == module) one = muse_verify_func(f, infer, diag);
-    else one = muse_error(diag, MUSE_ERR_INPUT, "function @%s names another module than its own", f->name ? f->name : "");
+    else
+      one = muse_error(diag, MUSE_ERR_INPUT, "function @%s names another module than its own", f->name ? f->name : "");
     if (status == MUSE_OK) status = one; // the first damage of each function is reported
   }
   if (status == MUSE_OK && module->last_func != last) {

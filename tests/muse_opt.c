@@ -1,4 +1,5 @@
-// muse-opt: reads IR text, runs passes, verifies, prints. For the golden tests and for looking at one pass; not installed.
+// muse-opt: reads IR text, runs passes, verifies, prints. For the golden tests and for looking at one pass; not
+// installed.
 #include "ir/base/io.h"
 #include "ir/base/options.h"
 #include "ir/base/philox.h"
@@ -28,7 +29,8 @@ static MuseStatus run_passes(MuseModule *module, const MuseTextList *passes, Mus
       size_t n = 0;
       while (n < 128 && muse_passes[n].name) names[n] = muse_passes[n].name, n++;
       const char *near = muse_str_nearest(passes->data[i], names, n);
-      if (near) return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'; did you mean '%s'?", passes->data[i], near);
+      if (near)
+        return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'; did you mean '%s'?", passes->data[i], near);
       return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'; --list-passes names all", passes->data[i]);
     }
     MUSE_TRY(muse_pass_run(pass, module, diag));
@@ -38,7 +40,8 @@ static MuseStatus run_passes(MuseModule *module, const MuseTextList *passes, Mus
 
 // --- evaluation ---
 
-// Values of an argument: standard normal for floats; small integers from 0 (valid as tokens of most programs) for the others.
+// Values of an argument: standard normal for floats; small integers from 0 (valid as tokens of most programs) for the
+// others.
 static void fill_argument(MuseTensor *t, int index, int64_t seed) {
   for (int64_t i = 0; i < muse_type_elements(t->type); i++) {
     uint64_t at = (uint64_t)i, op = (uint64_t)index;
@@ -119,7 +122,8 @@ int main(int argc, char **argv) {
   const MuseOption table[] = {
       {"pass", 'p', MUSE_OPT_LIST, "NAME", "Run this pass; may be given several times.", &o.passes},
       {"verify-only", 0, MUSE_OPT_FLAG, NULL, "Print nothing; the exit code tells.", &o.verify_only},
-      {"eval", 0, MUSE_OPT_TEXT, "FUNC", "Evaluate this function on pseudo-random arguments and print its results.", &o.eval},
+      {"eval", 0, MUSE_OPT_TEXT, "FUNC", "Evaluate this function on pseudo-random arguments and print its results.",
+       &o.eval},
       {"seed", 0, MUSE_OPT_INT, "N", "Seed of the arguments (default 1).", &o.seed},
       {"list-passes", 0, MUSE_OPT_FLAG, NULL, "Print the names of all passes.", &o.list},
       {NULL, 0, MUSE_OPT_FLAG, NULL, NULL, NULL},
@@ -129,7 +133,8 @@ int main(int argc, char **argv) {
   bool help = false;
   MuseStatus status = muse_options_parse(argc, argv, table, &files, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-opt [options] [FILE]", "Runs passes on IR text from a file or standard input.", stdout);
+    muse_options_help(table, "muse-opt [options] [FILE]", "Runs passes on IR text from a file or standard input.",
+                      stdout);
   } else if (status == MUSE_OK && o.list) {
     list_passes();
   } else if (status == MUSE_OK && files.len > 1) {
