@@ -109,6 +109,7 @@ MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType 
     }
     region->cap_args = cap;
   }
+  if (has_attrs) region->arg_attrs[region->n_args] = (MuseAttrList){0}; // not the list of an argument that was removed
   MuseValue *value = value_create(module, type, NULL, region, region->n_args);
   region->args[region->n_args++] = value;
   return value;

@@ -1,13 +1,17 @@
 // outline: every op that is not yet in a kernel (and is not a reshape, which is an alias) gets one of its own; a constant that a
-// kernel reads from memory becomes a map kernel. The module's level becomes "kernel".
+// kernel reads from memory becomes a map kernel. Composites that are left (decompose was skipped) are decomposed first. The
+// module's level becomes "kernel".
 //   before: %o = resolvent_scan %q, ...      after: %o = kernel %q, ... {skeleton = "resolvent_scan"} { ... }
 #include "passes/rewrite.h"
 
 #include <string.h>
 
+static bool any(const MuseOp *op) { return true; }
+
 bool muse_pass_outline(MusePassCtx *cx, MuseFunc *fn) {
   const char *level = muse_attr_text_or(&cx->module->attrs, "level", "tensor");
   if (strcmp(level, "kernel") == 0 && fn == cx->module->first_func) return false;
+  muse_decompose_where(cx, fn, any);
   MuseGraph g;
   muse_graph_build(&g, cx->scratch, fn);
   for (int i = 0; i < g.n; i++) {

@@ -159,10 +159,11 @@ typedef MUSE_VEC(int) IntVec;
 typedef MUSE_VEC(MuseValue *) ValueVec;
 
 // Walks backwards from the nodes on the stack; true when a member of `target` is met. A node in front of the target's first
-// member depends on it only through a group that reaches behind that member; in front of the first member of all such groups
-// (the horizon) the walk ends.
+// member depends on it only through a group that reaches behind that member, or into such a group, and so on: the walk ends in
+// front of the place that no group reaches over (the horizon).
 static bool reaches(MuseGraph *g, IntVec *stack, int target) {
-  int end = horizon_of(g, g->first_member[target]);
+  int end = g->first_member[target];
+  for (int low; (low = horizon_of(g, end)) < end;) end = low;
   while (stack->len) {
     int i = muse_vec_pop(stack);
     if (g->group[i] == target) return true;
