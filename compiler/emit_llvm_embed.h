@@ -6,7 +6,11 @@
 // Emitters of the embedding and the head: all stages of one kernel.
 bool muse_emit_llvm_gather_rows(MuseLlvm *ll, const MuseOp *kernel);
 bool muse_emit_llvm_scatter_add_rows(MuseLlvm *ll, const MuseOp *kernel);
-bool muse_emit_llvm_cross_entropy(MuseLlvm *ll, const MuseOp *kernel); // also the gradient
+bool muse_emit_llvm_tt_gather(MuseLlvm *ll, const MuseOp *kernel);
+bool muse_emit_llvm_tt_gather_grad(MuseLlvm *ll, const MuseOp *kernel);
+bool muse_emit_llvm_tt_matmul(MuseLlvm *ll, const MuseOp *kernel);
+bool muse_emit_llvm_cross_entropy(MuseLlvm *ll, const MuseOp *kernel);    // also the gradient
+bool muse_emit_llvm_tt_cross_entropy(MuseLlvm *ll, const MuseOp *kernel); // also the gradient
 
 // Pointer of operand `index`, and of result `index` (NULL when it is not yielded), of the kernel's only op.
 LLVMValueRef muse_llvm_op_operand(MuseLlvm *ll, const MuseOp *op, int index);

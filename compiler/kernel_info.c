@@ -8,6 +8,7 @@
 #include "compiler/skel_matmul.h"
 #include "compiler/skel_misc.h"
 #include "compiler/skel_scan.h"
+#include "compiler/skel_tensor_train.h"
 #include "compiler/skel_transpose.h"
 #include "compiler/skel_trits.h"
 #include "compiler/skel_window_attention.h"
@@ -33,6 +34,11 @@ static const MuseSkeleton skeletons[] = {
   {"scatter_add_rows", muse_gather_info, NULL},
   {"ternary_matmul", muse_product_info, muse_product_allows_in_place},
   {"transpose", muse_skel_transpose_info, NULL},
+  {"tt_cross_entropy", muse_head_info, NULL},
+  {"tt_cross_entropy_grad", muse_head_info, NULL},
+  {"tt_gather", muse_train_info, NULL},
+  {"tt_gather_grad", muse_train_info, NULL},
+  {"tt_matmul", muse_train_info, NULL},
   {"unpack_trits", muse_trits_info, NULL},
   {"window_attention", muse_window_attention_info, muse_window_attention_allows_in_place},
   {"window_attention_grad", muse_window_attention_grad_info, muse_window_attention_grad_allows_in_place},

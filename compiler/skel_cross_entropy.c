@@ -40,7 +40,7 @@ static void cut_tokens(MuseHead *h, int64_t bytes_per_token, int64_t limit) {
 
 // Groups of i1: logits of all tokens, the table and its gradient within the limit.
 static void cut_train(MuseHead *h) {
-  const int64_t used = muse_ceil_div(h->V, h->v2), padded = muse_round_up(h->N, 16);
+  const int64_t used = h->used = muse_ceil_div(h->V, h->v2), padded = muse_round_up(h->N, 16);
   const int64_t bytes_per_row = 4 * (h->grad ? padded * (TILE + 16) / TILE + 2 * h->ldt : h->ldt);
   int64_t most = logits_bytes / (bytes_per_row * h->v2);
   h->group = most < 1 ? 1 : min_i64(most, used);
@@ -50,6 +50,9 @@ static void cut_train(MuseHead *h) {
   h->rows = h->group * h->v2;
   h->chunk = padded;
   h->sweeps = h->grad && h->rounds > 1 ? 2 : 1;
+  h->n_build_blocks = muse_ceil_div(h->v2, MUSE_HEAD_BUILD_ROWS);
+  h->n_rho_blocks = muse_ceil_div(h->r, MUSE_HEAD_RHO_ROWS);
+  h->build_scratch = muse_round_up(h->r * h->d1 * 4, 64);
 }
 
 static void cut_products(MuseHead *h) {
@@ -76,6 +79,7 @@ static void cut_products(MuseHead *h) {
     else if (h->dx_rows > 32) h->dx_rows = muse_ceil_div(h->dx_rows, 2);
     else break;
   }
+  // What is not asked for is not computed.
   if (muse_kernel_result_of(h->op, 1) < 0) h->n_dx = 0;
   if (!h->train && muse_kernel_result_of(h->op, 2) < 0) h->n_de = 0;
 }
@@ -93,7 +97,7 @@ static void number_stages(MuseHead *h) {
 
 void muse_head_layout(const MuseOp *kernel, MuseHead *h) {
   const MuseOp *op = muse_kernel_single_op(kernel);
-  *h = (MuseHead){.op = op, .sweeps = 1};
+  *h = (MuseHead){.op = op, .sweeps = 1, .d_core1 = -1, .d_core2 = -1};
   h->grad = op->kind == MUSE_OP_cross_entropy_grad || op->kind == MUSE_OP_tt_cross_entropy_grad;
   h->train = op->kind == MUSE_OP_tt_cross_entropy || op->kind == MUSE_OP_tt_cross_entropy_grad;
   MuseType x = op->operands[0]->type;
@@ -139,8 +143,11 @@ void muse_head_layout(const MuseOp *kernel, MuseHead *h) {
     cut_products(h);
     h->packed_x = h->chunk * muse_round_up(h->D, MUSE_PANEL_WIDTH) * 4 <= panel_bytes;
     if (h->packed_x) h->panels = take(&at, h->chunk * muse_round_up(h->D, MUSE_PANEL_WIDTH));
-    if (h->train) h->d_table = take(&at, h->rows * h->ldt);
-    h->products_scratch = MUSE_PANEL_BYTES;
+    if (h->train) {
+      h->d_table = take(&at, h->rows * h->ldt);
+      if (muse_kernel_result_of(op, 2) < 0) h->d_core1 = take(&at, h->v1 * h->r * h->d1);
+      if (muse_kernel_result_of(op, 3) < 0) h->d_core2 = take(&at, h->v2 * h->r * h->d2);
+    }
   } else {
     h->logits_scratch += muse_round_up(h->row_block * h->ld * 4, 64);
   }
@@ -156,6 +163,11 @@ void muse_head_info(const MuseOp *kernel, MuseKernelInfo *info) {
   info->loop_count = h.rounds * h.sweeps;
   info->stage[h.logits_stage] = (MuseKernelStage){h.n_row_blocks * h.n_tiles, h.logits_scratch};
   info->stage[h.normalise].n_tasks = h.n_norm;
-  if (h.grad) info->stage[h.products] = (MuseKernelStage){h.n_de + h.n_dx, h.products_scratch};
-  info->stage[h.finish].n_tasks = 1;
+  if (h.grad) info->stage[h.products] = (MuseKernelStage){h.n_de + h.n_dx, MUSE_PANEL_BYTES};
+  if (h.train) info->stage[h.build] = (MuseKernelStage){h.group * h.n_build_blocks, h.build_scratch};
+  if (h.train && h.grad) {
+    info->stage[h.contract1] = (MuseKernelStage){h.group * h.n_rho_blocks, MUSE_PANEL_BYTES};
+    info->stage[h.contract2].n_tasks = h.v2;
+  }
+  info->stage[h.finish].n_tasks = h.train && h.grad ? h.r : 1;
 }

@@ -18,12 +18,15 @@
 // Tensor train: all tokens at once, and the rounds go over groups of `group` first indices i1; a group of the table is built in the
 // workspace in front of the round and its gradient contracted with the cores behind it. With several groups a first sweep of
 // rounds finds the log-sum-exp, and the second computes the logits again.
+enum { MUSE_HEAD_BUILD_ROWS = 32, MUSE_HEAD_RHO_ROWS = 32 }; // rows of the table, values of rho of a task
+
 typedef struct MuseHead {
   const MuseOp *op;
   bool grad, train;
   int64_t N, D, V;
   int x, targets, dloss;                  // operand numbers of the op; table or cores: operand 1..
-  int64_t v1, v2, r, d1, d2, group;       // tensor train
+  int64_t v1, v2, r, d1, d2, used, group; // tensor train; used: i1 that have tokens
+  int64_t n_build_blocks, n_rho_blocks;   // tasks of one i1 in the stages that build and contract
   int64_t rows;                           // rows of the table at hand
   int64_t ldt;                            // row stride of the table at hand (D, or d1*d2 rounded up)
   int64_t chunk, rounds, sweeps;          // rounds of one sweep
@@ -37,7 +40,8 @@ typedef struct MuseHead {
   // Bytes from the start of the workspace.
   int64_t logits, maxima, sums, picked, losses, panels; // picked: logit of the target
   int64_t run_max, run_sum, table, d_table, workspace_bytes;
-  int64_t logits_scratch, products_scratch, contract_scratch; // bytes
+  int64_t d_core1, d_core2;               // where the result is not asked for; else -1
+  int64_t build_scratch, logits_scratch; // bytes; the stages of products take MUSE_PANEL_BYTES
   // Numbers of the stages; -1 where there is none.
   int build, logits_stage, normalise, products, contract1, contract2, finish;
 } MuseHead;
