@@ -73,7 +73,8 @@ LLVMValueRef muse_llvm_map_op(MuseLlvm *ll, const MuseOp *op, const LLVMValueRef
     case MUSE_OP_broadcast: return operands[0];
     case MUSE_OP_select: return LLVMBuildSelect(ll->b, operands[0], operands[1], operands[2], "");
     case MUSE_OP_stochastic_round: {
-      LLVMValueRef u = muse_llvm_random_uniform(ll, random->index, random->aligned, random->op_id, random->seed, random->step, lanes);
+      LLVMValueRef u = muse_llvm_random_uniform(ll, random->index, random->aligned, random->op_id, random->seed,
+                                                random->step, lanes);
       LLVMValueRef x = storage ? muse_llvm_convert(ll, operands[0], dtype, MUSE_F32) : operands[0];
       if (dtype == MUSE_F64) u = muse_llvm_convert(ll, u, MUSE_F32, MUSE_F64);
       result = muse_llvm_floor(ll, LLVMBuildFAdd(ll->b, x, u, ""));
@@ -90,7 +91,8 @@ LLVMValueRef muse_llvm_map_op(MuseLlvm *ll, const MuseOp *op, const LLVMValueRef
     if (op->kind == MUSE_OP_less || op->kind == MUSE_OP_equal) storage = false;
   }
   if (!result) {
-    muse_llvm_fail(ll, "op %s cannot stand in the body of a CPU kernel; it needs a kernel of its own", muse_op_info(op->kind)->name);
+    muse_llvm_fail(ll, "op %s cannot stand in the body of a CPU kernel; it needs a kernel of its own",
+                   muse_op_info(op->kind)->name);
     return LLVMGetUndef(muse_llvm_type(ll, op->results[0]->type.dtype, lanes));
   }
   return storage ? muse_llvm_convert(ll, result, MUSE_F32, dtype) : result;
@@ -145,7 +147,12 @@ MuseLlvmBody *muse_llvm_body_create(MuseLlvm *ll, const MuseOp *kernel, MuseType
 
 MuseLlvmBody *muse_llvm_body_create_dropped(MuseLlvm *ll, const MuseOp *kernel, MuseType domain, int dropped) {
   MuseLlvmBody *body = MUSE_NEW(ll->arena, MuseLlvmBody);
-  *body = (MuseLlvmBody){.ll = ll, .kernel = kernel, .domain = domain, .dropped = dropped, .columns = muse_type_last_dim(domain), .lanes = 1};
+  *body = (MuseLlvmBody){.ll = ll,
+                         .kernel = kernel,
+                         .domain = domain,
+                         .dropped = dropped,
+                         .columns = muse_type_last_dim(domain),
+                         .lanes = 1};
   int n = kernel->body->n_args;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) n += op->n_results;
   body->entry = MUSE_NEW_ARRAY(ll->arena, Entry, n);
@@ -177,11 +184,13 @@ LLVMValueRef muse_llvm_row_offset(MuseLlvm *ll, MuseType type, MuseType domain, 
     return LLVMBuildMul(ll->b, row, muse_llvm_i64(ll, muse_type_last_dim(domain)), "");
   int n = domain.rank - 1, shift = domain.rank - type.rank;
   LLVMValueRef offset = muse_llvm_i64(ll, 0);
-  int64_t after = 1, stride = muse_type_last_dim(type); // rows of the domain, elements of the tensor, per coordinate step
+  int64_t after = 1,
+          stride = muse_type_last_dim(type); // rows of the domain, elements of the tensor, per coordinate step
   for (int d = n - 1; d >= 0;) {
     bool present = d - shift >= 0 && type.dim[d - shift] != 1;
     int64_t group = 1;
-    while (d >= 0 && (domain.dim[d] == 1 || (d - shift >= 0 && type.dim[d - shift] != 1) == present)) group *= domain.dim[d--];
+    while (d >= 0 && (domain.dim[d] == 1 || (d - shift >= 0 && type.dim[d - shift] != 1) == present))
+      group *= domain.dim[d--];
     if (present && group > 1) {
       LLVMValueRef coordinate = after == 1 ? row : LLVMBuildUDiv(ll->b, row, muse_llvm_i64(ll, after), "");
       if (d >= 0) coordinate = LLVMBuildURem(ll->b, coordinate, muse_llvm_i64(ll, group), "");
@@ -253,12 +262,13 @@ static LLVMValueRef rope(MuseLlvmBody *body, Entry *e, int lanes) {
   LLVMValueRef own = value_of(body, x, lanes);
   LLVMValueRef partner = muse_llvm_load(ll, x->type.dtype, muse_llvm_operand(ll, x->index),
                                         LLVMBuildAdd(ll->b, argument->base, other, ""), lanes, body->active);
-  LLVMValueRef t = LLVMBuildURem(ll->b, LLVMBuildUDiv(ll->b, body->row, muse_llvm_i64(ll, heads), ""), muse_llvm_i64(ll, steps), "");
+  LLVMValueRef t = LLVMBuildURem(ll->b, LLVMBuildUDiv(ll->b, body->row, muse_llvm_i64(ll, heads), ""),
+                                 muse_llvm_i64(ll, steps), "");
   LLVMValueRef at = LLVMBuildAdd(ll->b, LLVMBuildMul(ll->b, t, muse_llvm_i64(ll, d), ""), angle, "");
   LLVMValueRef pointer = muse_llvm_operand(ll, table->index);
   LLVMValueRef c = muse_llvm_load_f32(ll, table->type.dtype, pointer, at, lanes, body->active);
-  LLVMValueRef s = muse_llvm_load_f32(ll, table->type.dtype, pointer, LLVMBuildAdd(ll->b, at, muse_llvm_i64(ll, half), ""), lanes,
-                                      body->active);
+  LLVMValueRef s = muse_llvm_load_f32(ll, table->type.dtype, pointer,
+                                      LLVMBuildAdd(ll->b, at, muse_llvm_i64(ll, half), ""), lanes, body->active);
   MuseDtype dtype = x->type.dtype;
   LLVMValueRef a = LLVMBuildFMul(ll->b, muse_llvm_convert(ll, own, dtype, MUSE_F32), c, "");
   LLVMValueRef b = LLVMBuildFMul(ll->b, muse_llvm_convert(ll, partner, dtype, MUSE_F32), s, "");
@@ -282,11 +292,13 @@ static LLVMValueRef evaluate(MuseLlvmBody *body, Entry *e, int lanes) {
   return muse_llvm_map_op(body->ll, op, operands, lanes, is_random ? &random : NULL);
 }
 
-// Can the scalar be had now: an argument, or a map op of such values? (Row reductions and anchors are bound from outside.)
+// Can the scalar be had now: an argument, or a map op of such values? (Row reductions and anchors are bound from
+// outside.)
 static bool is_ready(MuseLlvmBody *body, const Entry *e) {
   const MuseOp *op = e->value->def;
   if (!op) return !muse_dtype_is_trit(e->value->type.dtype);
-  if (op->kind == MUSE_OP_rope || (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP && op->kind != MUSE_OP_broadcast)) return false;
+  if (op->kind == MUSE_OP_rope || (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP && op->kind != MUSE_OP_broadcast))
+    return false;
   for (int i = 0; i < op->n_operands; i++) {
     if (op->kind == MUSE_OP_stochastic_round && i == 1) continue;
     Entry *operand = find(body, op->operands[i]);
@@ -298,11 +310,12 @@ static bool is_ready(MuseLlvmBody *body, const Entry *e) {
 // Arguments that only random ops or rope read are not scalars of the row.
 static bool is_plain_use(const MuseLlvmBody *body, const MuseValue *value) {
   for (const MuseOp *op = body->kernel->body->first; op; op = op->next) {
-    if (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP && op->kind != MUSE_OP_broadcast && op->kind != MUSE_OP_yield &&
-        muse_op_info(op->kind)->class_ != MUSE_CLASS_REDUCE)
+    if (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP && op->kind != MUSE_OP_broadcast &&
+        op->kind != MUSE_OP_yield && muse_op_info(op->kind)->class_ != MUSE_CLASS_REDUCE)
       continue;
     for (int i = 0; i < op->n_operands; i++)
-      if (op->operands[i] == value && !(op->kind == MUSE_OP_stochastic_round && i == 1) && op->kind != MUSE_OP_rope) return true;
+      if (op->operands[i] == value && !(op->kind == MUSE_OP_stochastic_round && i == 1) && op->kind != MUSE_OP_rope)
+        return true;
   }
   return false;
 }
@@ -355,7 +368,9 @@ void muse_llvm_body_bind(MuseLlvmBody *body, const MuseValue *value, LLVMValueRe
   compute_scalars(body, LEVEL_ROW);
 }
 
-LLVMValueRef muse_llvm_body_value(MuseLlvmBody *body, const MuseValue *value) { return value_of(body, value, body->lanes); }
+LLVMValueRef muse_llvm_body_value(MuseLlvmBody *body, const MuseValue *value) {
+  return value_of(body, value, body->lanes);
+}
 
 LLVMValueRef muse_llvm_body_scalar(MuseLlvmBody *body, const MuseValue *value) {
   MUSE_ASSERT(find(body, value)->level != LEVEL_PLACE);
@@ -366,14 +381,17 @@ void muse_llvm_body_set_half(MuseLlvmBody *body, int half) { body->half = half; 
 
 // ---- results ----
 
-static const MuseValue *yielded(const MuseLlvmBody *body, int index) { return body->kernel->body->last->operands[index]; }
+static const MuseValue *yielded(const MuseLlvmBody *body, int index) {
+  return body->kernel->body->last->operands[index];
+}
 
 void muse_llvm_body_store(MuseLlvmBody *body, int index) {
   MuseLlvm *ll = body->ll;
   const MuseValue *value = yielded(body, index);
   LLVMValueRef offset = muse_llvm_row_offset(ll, place_type(body, value->type), body->domain, body->row);
   LLVMValueRef at = LLVMBuildAdd(ll->b, offset, body->column, "");
-  muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, index), at, muse_llvm_body_value(body, value), body->lanes, body->active);
+  muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, index), at, muse_llvm_body_value(body, value),
+                  body->lanes, body->active);
 }
 
 void muse_llvm_body_store_row(MuseLlvmBody *body, int index) {

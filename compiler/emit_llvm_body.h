@@ -1,12 +1,14 @@
 #ifndef MUSE_COMPILER_EMIT_LLVM_BODY_H
 #define MUSE_COMPILER_EMIT_LLVM_BODY_H
 
-// Values of the map ops of a kernel's region at one place of a domain: the bodies of map kernels and the epilogues of all others.
+// Values of the map ops of a kernel's region at one place of a domain: the bodies of map kernels and the epilogues of
+// all others.
 //
 // The domain is a shape [d0.., C]; a place is a row (row-major number of the leading coordinates) and `lanes` columns.
 // Use:  create; begin (once, in the entry of the stage); at_row for each row; at_column for each step; value / store.
-// Whatever does not depend on the column (last dimension 1) is computed as a scalar once a row, by at_row; whatever does not
-// depend on the place at all, once by begin. The anchor of an epilogue is given by muse_llvm_body_bind after at_column:
+// Whatever does not depend on the column (last dimension 1) is computed as a scalar once a row, by at_row; whatever
+// does not depend on the place at all, once by begin. The anchor of an epilogue is given by muse_llvm_body_bind after
+// at_column:
 //
 //   MuseLlvmBody *body = muse_llvm_body_create(ll, kernel, domain);
 //   muse_llvm_body_begin(body);
@@ -20,9 +22,9 @@
 
 // Where a random op draws: element index of lane 0 (i64), and the stream.
 typedef struct MuseLlvmRandom {
-  LLVMValueRef index; // i64
-  bool aligned;       // index is a multiple of 4
-  LLVMValueRef op_id; // i64
+  LLVMValueRef index;      // i64
+  bool aligned;            // index is a multiple of 4
+  LLVMValueRef op_id;      // i64
   LLVMValueRef seed, step; // i32
 } MuseLlvmRandom;
 
@@ -41,14 +43,14 @@ void muse_llvm_body_begin(MuseLlvmBody *body);
 void muse_llvm_body_at_row(MuseLlvmBody *body, LLVMValueRef row); // i64
 // column: i64 of lane 0. aligned: row*C + column is a multiple of 4. active: see muse_llvm_load.
 void muse_llvm_body_at_column(MuseLlvmBody *body, LLVMValueRef column, bool aligned, int lanes, LLVMValueRef active);
-// Gives the value of an op result that the body cannot compute itself: lanes wide, or a scalar for a value of last dimension 1;
-// then also computes what became computable once a row.
+// Gives the value of an op result that the body cannot compute itself: lanes wide, or a scalar for a value of last
+// dimension 1; then also computes what became computable once a row.
 void muse_llvm_body_bind(MuseLlvmBody *body, const MuseValue *value, LLVMValueRef v);
 // The value at the place, `lanes` wide (a scalar is splat). body_scalar: of a value with last dimension 1, not widened.
 LLVMValueRef muse_llvm_body_value(MuseLlvmBody *body, const MuseValue *value);
 LLVMValueRef muse_llvm_body_scalar(MuseLlvmBody *body, const MuseValue *value);
-// Stores the value of kernel result `index` at the place. A result of last dimension 1 in a domain with C > 1 belongs to the
-// row: muse_llvm_body_store_row stores it.
+// Stores the value of kernel result `index` at the place. A result of last dimension 1 in a domain with C > 1 belongs
+// to the row: muse_llvm_body_store_row stores it.
 void muse_llvm_body_store(MuseLlvmBody *body, int index);
 void muse_llvm_body_store_row(MuseLlvmBody *body, int index);
 // All results whose value depends on `anchor` (NULL: all): full-width ones at the place.

@@ -42,8 +42,9 @@ static void add_attribute(MuseLlvm *ll, LLVMValueRef fn, unsigned index, const c
 }
 
 static void add_text_attribute(MuseLlvm *ll, LLVMValueRef fn, const char *name, const char *value) {
-  LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
-                          LLVMCreateStringAttribute(ll->context, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
+  LLVMAddAttributeAtIndex(
+      fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+      LLVMCreateStringAttribute(ll->context, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
 }
 
 static void add_function_attributes(MuseLlvm *ll, LLVMValueRef fn) {
@@ -71,7 +72,8 @@ void muse_llvm_stage_begin(MuseLlvm *ll, const MuseOp *kernel, int stage) {
   params[n_buffers + 2] = ll->ptr;                     // scratch
   params[n_buffers + 3] = ll->i64;                     // iteration
   LLVMTypeRef body_type = LLVMFunctionType(ll->void_type, params, (unsigned)n_buffers + 4, false);
-  LLVMTypeRef outer_type = LLVMFunctionType(ll->void_type, (LLVMTypeRef[]){ll->ptr, ll->i64, ll->i64, ll->ptr, ll->i64}, 5, false);
+  LLVMTypeRef outer_type = LLVMFunctionType(ll->void_type, (LLVMTypeRef[]){ll->ptr, ll->i64, ll->i64, ll->ptr, ll->i64},
+                                            5, false);
   const char *outer_name = muse_arena_printf(ll->arena, "%s_%d", ll->name, stage);
   const char *body_name = muse_arena_printf(ll->arena, "%s_%d.body", ll->name, stage);
   LLVMValueRef outer = LLVMAddFunction(ll->module, outer_name, outer_type);
@@ -81,10 +83,12 @@ void muse_llvm_stage_begin(MuseLlvm *ll, const MuseOp *kernel, int stage) {
   add_function_attributes(ll, body);
   add_attribute(ll, body, (unsigned)LLVMAttributeFunctionIndex, "noinline", 0);
 
-  // The outer function only unpacks the pointer array: as parameters the pointers can carry noalias and their alignment.
+  // The outer function only unpacks the pointer array: as parameters the pointers can carry noalias and their
+  // alignment.
   LLVMPositionBuilderAtEnd(ll->b, LLVMAppendBasicBlockInContext(ll->context, outer, "entry"));
   for (int i = 0; i < n_buffers; i++) {
-    LLVMValueRef slot = LLVMBuildGEP2(ll->b, ll->ptr, LLVMGetParam(outer, 0), (LLVMValueRef[]){muse_llvm_i64(ll, i)}, 1, "");
+    LLVMValueRef slot = LLVMBuildGEP2(ll->b, ll->ptr, LLVMGetParam(outer, 0), (LLVMValueRef[]){muse_llvm_i64(ll, i)}, 1,
+                                      "");
     args[i] = LLVMBuildLoad2(ll->b, ll->ptr, slot, "");
   }
   for (int i = 0; i < 4; i++) args[n_buffers + i] = LLVMGetParam(outer, (unsigned)i + 1);
@@ -134,9 +138,12 @@ static LLVMTypeRef element_type(MuseLlvm *ll, MuseDtype dtype) {
   switch (dtype) {
     case MUSE_F32: return ll->f32;
     case MUSE_F64: return ll->f64;
-    case MUSE_BF16: case MUSE_F16: return ll->i16;
-    case MUSE_I8: case MUSE_U8: return ll->i8;
-    case MUSE_I32: case MUSE_U32: return ll->i32;
+    case MUSE_BF16:
+    case MUSE_F16: return ll->i16;
+    case MUSE_I8:
+    case MUSE_U8: return ll->i8;
+    case MUSE_I32:
+    case MUSE_U32: return ll->i32;
     case MUSE_I64: return ll->i64;
     case MUSE_BOOL: return ll->i1;
     default: break;
@@ -145,7 +152,9 @@ static LLVMTypeRef element_type(MuseLlvm *ll, MuseDtype dtype) {
   return NULL;
 }
 
-LLVMTypeRef muse_llvm_type(MuseLlvm *ll, MuseDtype dtype, int lanes) { return muse_llvm_vector(element_type(ll, dtype), lanes); }
+LLVMTypeRef muse_llvm_type(MuseLlvm *ll, MuseDtype dtype, int lanes) {
+  return muse_llvm_vector(element_type(ll, dtype), lanes);
+}
 
 LLVMTypeRef muse_llvm_memory_type(MuseLlvm *ll, MuseDtype dtype, int lanes) {
   return dtype == MUSE_BOOL ? muse_llvm_vector(ll->i8, lanes) : muse_llvm_type(ll, dtype, lanes);
@@ -260,7 +269,8 @@ void muse_llvm_loop_next(MuseLlvmLoop *loop, int carried, LLVMValueRef value) {
 
 void muse_llvm_loop_end(MuseLlvm *ll, MuseLlvmLoop *loop) {
   LLVMBasicBlockRef latch = LLVMGetInsertBlock(ll->b);
-  LLVMValueRef next = LLVMBuildNSWAdd(ll->b, loop->index, LLVMConstInt(LLVMTypeOf(loop->index), (uint64_t)loop->step, true), "");
+  LLVMValueRef next = LLVMBuildNSWAdd(ll->b, loop->index,
+                                      LLVMConstInt(LLVMTypeOf(loop->index), (uint64_t)loop->step, true), "");
   LLVMAddIncoming(loop->index, &next, &latch, 1);
   LLVMBuildCondBr(ll->b, LLVMBuildICmp(ll->b, LLVMIntSLT, next, loop->end, ""), loop->body, loop->after);
   LLVMPositionBuilderAtEnd(ll->b, loop->after);
@@ -296,16 +306,18 @@ void muse_llvm_if_end(MuseLlvm *ll, MuseLlvmIf *branch) {
   LLVMPositionBuilderAtEnd(ll->b, branch->after);
 }
 
-LLVMValueRef muse_llvm_if_merge(MuseLlvm *ll, const MuseLlvmIf *branch, LLVMValueRef then_value, LLVMValueRef else_value) {
+LLVMValueRef muse_llvm_if_merge(MuseLlvm *ll, const MuseLlvmIf *branch, LLVMValueRef then_value,
+                                LLVMValueRef else_value) {
   LLVMValueRef phi = LLVMBuildPhi(ll->b, LLVMTypeOf(then_value), "");
-  LLVMAddIncoming(phi, (LLVMValueRef[]){then_value, else_value}, (LLVMBasicBlockRef[]){branch->then_end, branch->else_end}, 2);
+  LLVMAddIncoming(phi, (LLVMValueRef[]){then_value, else_value},
+                  (LLVMBasicBlockRef[]){branch->then_end, branch->else_end}, 2);
   return phi;
 }
 
 // ---- values ----
 
-LLVMValueRef muse_llvm_intrinsic(MuseLlvm *ll, const char *name, LLVMTypeRef *overloads, int n_overloads, LLVMValueRef *args,
-                                 int n_args) {
+LLVMValueRef muse_llvm_intrinsic(MuseLlvm *ll, const char *name, LLVMTypeRef *overloads, int n_overloads,
+                                 LLVMValueRef *args, int n_args) {
   unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
   MUSE_ASSERT(id != 0);
   LLVMValueRef fn = LLVMGetIntrinsicDeclaration(ll->module, id, overloads, (size_t)n_overloads);
@@ -333,15 +345,16 @@ static bool is_plain_constant(LLVMValueRef v) {
   return c == c;
 }
 
-// maxps and minps give the second operand when either is NaN. LLVM would take a select of a compare apart when a second select
-// follows, hence the intrinsics of the exact instruction where a vector fills a register.
+// maxps and minps give the second operand when either is NaN. LLVM would take a select of a compare apart when a second
+// select follows, hence the intrinsics of the exact instruction where a vector fills a register.
 static LLVMValueRef register_extreme(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, bool max) {
   LLVMTypeRef type = LLVMTypeOf(a);
   bool wide = scalar_of(type) == ll->f64;
   int bytes = muse_llvm_lanes_of(a) * (wide ? 8 : 4);
   if (!ll->is_x86 || bytes > ll->target->vector_bytes || (bytes != 32 && bytes != 64)) return NULL;
   char name[64];
-  snprintf(name, sizeof name, "llvm.x86.%s.%s.%s.%d", bytes == 64 ? "avx512" : "avx", max ? "max" : "min", wide ? "pd" : "ps", bytes * 8);
+  snprintf(name, sizeof name, "llvm.x86.%s.%s.%s.%d", bytes == 64 ? "avx512" : "avx", max ? "max" : "min",
+           wide ? "pd" : "ps", bytes * 8);
   LLVMValueRef args[] = {a, b, muse_llvm_i32(ll, 4)}; // 4: current rounding direction
   return muse_llvm_intrinsic(ll, name, NULL, 0, args, bytes == 64 ? 3 : 2);
 }
@@ -376,8 +389,8 @@ LLVMValueRef muse_llvm_abs(MuseLlvm *ll, LLVMValueRef x) {
   return LLVMBuildSelect(ll->b, negative, LLVMBuildNeg(ll->b, x, ""), x, "");
 }
 
-// Baseline x86-64 has no rounding instruction (LLVM would call the C library): |x| + 2^23 - 2^23 rounds half to even, and
-// numbers from 2^23 on are whole (2^52 for doubles).
+// Baseline x86-64 has no rounding instruction (LLVM would call the C library): |x| + 2^23 - 2^23 rounds half to even,
+// and numbers from 2^23 on are whole (2^52 for doubles).
 static LLVMValueRef roundeven_by_adding(MuseLlvm *ll, LLVMValueRef x) {
   LLVMTypeRef type = LLVMTypeOf(x);
   LLVMValueRef big = muse_llvm_const(type, scalar_of(type) == ll->f64 ? 0x1p52 : 0x1p23);

@@ -1,7 +1,7 @@
 // Skeleton "map" (skel_map.h): rows in phases or a flat walk, vectorised over the columns.
 //
-// Accumulators of reductions are stack slots that mem2reg turns into registers: UNROLL vectors each, added up at the end of the
-// row in a fixed order, so that the bits depend on shapes and vector width only.
+// Accumulators of reductions are stack slots that mem2reg turns into registers: UNROLL vectors each, added up at the
+// end of the row in a fixed order, so that the bits depend on shapes and vector width only.
 
 #include "compiler/emit_llvm_body.h"
 #include "compiler/emit_llvm.h"
@@ -15,12 +15,12 @@ enum { MAX_UNROLL = 4, MAX_REDUCTIONS = 64, STRAIGHT_VECTORS = 8 };
 // One reduction under accumulation: of a row (slot: MAX_UNROLL vectors), or terminal.
 typedef struct Accumulator {
   const MuseOp *op;
-  int phase;                  // row reductions
+  int phase;                     // row reductions
   LLVMValueRef slot[MAX_UNROLL]; // vectors of `lanes`
   const MuseMapTerminal *terminal;
-  bool in_memory;             // terminal with columns: added to the task's partial element by element
-  bool per_row;               // terminal without columns but with kept leading dimensions: added once a row
-  bool of_row_value;          // terminal of a row-shape value: scalar slot[0]
+  bool in_memory;    // terminal with columns: added to the task's partial element by element
+  bool per_row;      // terminal without columns but with kept leading dimensions: added once a row
+  bool of_row_value; // terminal of a row-shape value: scalar slot[0]
 } Accumulator;
 
 typedef struct MapEmitter {
@@ -66,7 +66,8 @@ static LLVMValueRef neutral(MapEmitter *m, const MuseOp *op, int lanes) {
 
 static LLVMValueRef combine(MapEmitter *m, const MuseOp *op, LLVMValueRef a, LLVMValueRef b) {
   if (is_max(op)) return muse_llvm_max(m->ll, b, a, false); // NaN is looked for in b, off the chain of the accumulator
-  return muse_dtype_is_float(op->results[0]->type.dtype) ? LLVMBuildFAdd(m->ll->b, a, b, "") : LLVMBuildAdd(m->ll->b, a, b, "");
+  return muse_dtype_is_float(op->results[0]->type.dtype) ? LLVMBuildFAdd(m->ll->b, a, b, "")
+                                                         : LLVMBuildAdd(m->ll->b, a, b, "");
 }
 
 static LLVMValueRef fold(MapEmitter *m, const MuseOp *op, LLVMValueRef v) {
@@ -99,7 +100,8 @@ static LLVMValueRef partial(MapEmitter *m, const Accumulator *a) {
   return muse_llvm_address(m->ll, dtype_of(a), base, index);
 }
 
-static void add_to_partial(MapEmitter *m, const Accumulator *a, LLVMValueRef index, LLVMValueRef value, int lanes, LLVMValueRef active) {
+static void add_to_partial(MapEmitter *m, const Accumulator *a, LLVMValueRef index, LLVMValueRef value, int lanes,
+                           LLVMValueRef active) {
   LLVMValueRef at = partial(m, a);
   LLVMValueRef old = muse_llvm_load(m->ll, dtype_of(a), at, index, lanes, active);
   muse_llvm_store(m->ll, dtype_of(a), at, index, combine(m, a->op, old, value), lanes, active);
@@ -110,7 +112,8 @@ static void clear_partial(MapEmitter *m, const Accumulator *a) {
   LLVMValueRef at = partial(m, a);
   // The stride is a whole number of cache lines, so whole vectors are cleared.
   int lanes = 16;
-  muse_llvm_loop_begin(m->ll, &loop, muse_llvm_i64(m->ll, 0), muse_llvm_i64(m->ll, a->terminal->stride), 64 / muse_dtype_bytes(dtype_of(a)));
+  muse_llvm_loop_begin(m->ll, &loop, muse_llvm_i64(m->ll, 0), muse_llvm_i64(m->ll, a->terminal->stride),
+                       64 / muse_dtype_bytes(dtype_of(a)));
   if (muse_dtype_bytes(dtype_of(a)) == 8) lanes = 8;
   muse_llvm_store(m->ll, dtype_of(a), at, loop.index, neutral(m, a->op, lanes), lanes, NULL);
   muse_llvm_loop_end(m->ll, &loop);
@@ -118,10 +121,14 @@ static void clear_partial(MapEmitter *m, const Accumulator *a) {
 
 // ---- columns ----
 
-typedef struct Segment { int64_t begin, end; int half; } Segment;
+typedef struct Segment {
+  int64_t begin, end;
+  int half;
+} Segment;
 
 // One step of a phase: `lanes` columns, accumulators of slot u.
-static void emit_step(MapEmitter *m, int phase, LLVMValueRef column, int lanes, LLVMValueRef active, int u, bool aligned) {
+static void emit_step(MapEmitter *m, int phase, LLVMValueRef column, int lanes, LLVMValueRef active, int u,
+                      bool aligned) {
   MuseLlvm *ll = m->ll;
   bool last = phase == m->domain.n_phases - 1;
   muse_llvm_body_at_column(m->body, column, aligned, lanes, active);
@@ -133,7 +140,8 @@ static void emit_step(MapEmitter *m, int phase, LLVMValueRef column, int lanes, 
       add_to_partial(m, a, LLVMBuildAdd(ll->b, m->row_offset[i], column, ""), value, lanes, active);
       continue;
     }
-    if (active && lanes > 1) value = LLVMBuildSelect(ll->b, muse_llvm_mask(ll, active, lanes), value, neutral(m, a->op, lanes), "");
+    if (active && lanes > 1)
+      value = LLVMBuildSelect(ll->b, muse_llvm_mask(ll, active, lanes), value, neutral(m, a->op, lanes), "");
     if (lanes == m->lanes) {
       LLVMBuildStore(ll->b, combine(m, a->op, slot_value(m, a, u, lanes), value), a->slot[u]);
     } else { // a single element at the end goes to lane 0
@@ -146,7 +154,8 @@ static void emit_step(MapEmitter *m, int phase, LLVMValueRef column, int lanes, 
   const MuseOp *yield = m->kernel->body->last;
   // All values first: a store may overwrite, in place, an operand that another result reads.
   for (int i = 0; i < yield->n_operands; i++)
-    if (is_full(m, yield->operands[i]) && !is_row(m, yield->operands[i])) muse_llvm_body_value(m->body, yield->operands[i]);
+    if (is_full(m, yield->operands[i]) && !is_row(m, yield->operands[i]))
+      muse_llvm_body_value(m->body, yield->operands[i]);
   for (int i = 0; i < yield->n_operands; i++)
     if (is_full(m, yield->operands[i]) && !is_row(m, yield->operands[i])) muse_llvm_body_store(m->body, i);
 }
@@ -211,14 +220,17 @@ static void emit_row(MapEmitter *m, LLVMValueRef row, bool has_rope) {
       emit_segment(m, phase, (Segment){0, C, 0});
     }
     for (int i = 0; i < m->n_acc; i++)
-      if (!m->acc[i].terminal && m->acc[i].phase == phase) muse_llvm_body_bind(m->body, m->acc[i].op->results[0], finish(m, &m->acc[i]));
+      if (!m->acc[i].terminal && m->acc[i].phase == phase)
+        muse_llvm_body_bind(m->body, m->acc[i].op->results[0], finish(m, &m->acc[i]));
   }
   for (int i = 0; i < m->n_acc; i++) {
     Accumulator *a = &m->acc[i];
     if (a->of_row_value) {
       LLVMValueRef value = muse_llvm_body_scalar(m->body, a->op->operands[0]);
-      if (a->per_row) add_to_partial(m, a, m->row_offset[i], value, 1, NULL);
-      else LLVMBuildStore(ll->b, combine(m, a->op, slot_value(m, a, 0, 1), value), a->slot[0]);
+      if (a->per_row)
+        add_to_partial(m, a, m->row_offset[i], value, 1, NULL);
+      else
+        LLVMBuildStore(ll->b, combine(m, a->op, slot_value(m, a, 0, 1), value), a->slot[0]);
     } else if (a->per_row) {
       add_to_partial(m, a, m->row_offset[i], finish(m, a), 1, NULL);
     }
@@ -263,10 +275,14 @@ static int choose_unroll(const MuseOp *kernel, int n_acc) {
   int weight = 0;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) {
     switch (op->kind) {
-      case MUSE_OP_exp: case MUSE_OP_log: case MUSE_OP_tanh: case MUSE_OP_sigmoid: weight += 16; break;
+      case MUSE_OP_exp:
+      case MUSE_OP_log:
+      case MUSE_OP_tanh:
+      case MUSE_OP_sigmoid: weight += 16; break;
       case MUSE_OP_softplus: weight += 32; break;
       case MUSE_OP_stochastic_round: weight += 60; break;
-      case MUSE_OP_const: case MUSE_OP_broadcast: break;
+      case MUSE_OP_const:
+      case MUSE_OP_broadcast: break;
       default: weight++;
     }
   }
@@ -279,7 +295,8 @@ static bool collect_accumulators(MapEmitter *m) {
   for (const MuseOp *op = m->kernel->body->first; op; op = op->next) {
     bool terminal = muse_map_is_terminal(op);
     if (!terminal && !muse_map_is_row_reduction(op)) continue;
-    if (m->n_acc == MAX_REDUCTIONS) return muse_llvm_fail(m->ll, "kernel %s has more than %d reductions", m->ll->name, MAX_REDUCTIONS);
+    if (m->n_acc == MAX_REDUCTIONS)
+      return muse_llvm_fail(m->ll, "kernel %s has more than %d reductions", m->ll->name, MAX_REDUCTIONS);
     Accumulator *a = &m->acc[m->n_acc++];
     *a = (Accumulator){.op = op};
     if (!terminal) {
@@ -300,7 +317,8 @@ static void create_slots(MapEmitter *m) {
   for (int i = 0; i < m->n_acc; i++) {
     Accumulator *a = &m->acc[i];
     int lanes = a->of_row_value ? 1 : m->lanes;
-    for (int u = 0; u < m->unroll; u++) a->slot[u] = muse_llvm_alloca(m->ll, muse_llvm_type(m->ll, dtype_of(a), lanes), 1, 0);
+    for (int u = 0; u < m->unroll; u++)
+      a->slot[u] = muse_llvm_alloca(m->ll, muse_llvm_type(m->ll, dtype_of(a), lanes), 1, 0);
   }
 }
 
@@ -313,7 +331,8 @@ static void store_scalars(MapEmitter *m) {
     if (!is_scalar(m, value) || is_full(m, value) || is_row(m, value)) continue;
     MuseLlvmIf branch;
     muse_llvm_if_begin(ll, &branch, LLVMBuildICmp(ll->b, LLVMIntEQ, m->task, muse_llvm_i64(ll, 0), ""));
-    muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, i), muse_llvm_i64(ll, 0), muse_llvm_body_scalar(m->body, value), 1, NULL);
+    muse_llvm_store(ll, value->type.dtype, muse_llvm_result(ll, i), muse_llvm_i64(ll, 0),
+                    muse_llvm_body_scalar(m->body, value), 1, NULL);
     muse_llvm_if_end(ll, &branch);
   }
 }
@@ -330,12 +349,16 @@ static void emit_first_stage(MapEmitter *m, bool has_rope) {
   for (int i = 0; i < m->n_acc; i++) {
     Accumulator *a = &m->acc[i];
     if (!a->terminal) continue;
-    if (a->in_memory || a->per_row) clear_partial(m, a);
-    else reset(m, a);
+    if (a->in_memory || a->per_row)
+      clear_partial(m, a);
+    else
+      reset(m, a);
   }
   store_scalars(m);
-  if (m->domain.flat) emit_flat(m);
-  else emit_rows(m, has_rope);
+  if (m->domain.flat)
+    emit_flat(m);
+  else
+    emit_rows(m, has_rope);
   for (int i = 0; i < m->n_acc; i++) {
     Accumulator *a = &m->acc[i];
     if (!a->terminal || a->in_memory || a->per_row) continue;
@@ -346,7 +369,8 @@ static void emit_first_stage(MapEmitter *m, bool has_rope) {
 }
 
 // Adds the partials of `lanes` elements from `index` on in task order.
-static LLVMValueRef sum_of_tasks(MapEmitter *m, const MuseMapTerminal *t, LLVMValueRef index, int lanes, LLVMValueRef active) {
+static LLVMValueRef sum_of_tasks(MapEmitter *m, const MuseMapTerminal *t, LLVMValueRef index, int lanes,
+                                 LLVMValueRef active) {
   MuseLlvm *ll = m->ll;
   MuseDtype dtype = t->op->results[0]->type.dtype;
   LLVMValueRef base = muse_llvm_byte_offset(ll, ll->workspace, t->offset);
@@ -395,8 +419,10 @@ static bool check_results(MapEmitter *m) {
   for (int i = 0; i < yield->n_operands; i++) {
     const MuseValue *value = yield->operands[i];
     if (is_terminal_value(value) || is_full(m, value) || is_row(m, value) || is_scalar(m, value)) continue;
-    return muse_llvm_fail(m->ll, "result %d of map kernel %s has neither the shape of the domain nor of its rows; give it a kernel of its own",
-                          i, m->ll->name);
+    return muse_llvm_fail(
+        m->ll,
+        "result %d of map kernel %s has neither the shape of the domain nor of its rows; give it a kernel of its own",
+        i, m->ll->name);
   }
   return true;
 }

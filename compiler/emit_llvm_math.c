@@ -1,5 +1,5 @@
-// exp, log and their relatives: range reduction and polynomials. Coefficients: Cephes (S. Moshier) for f32, fdlibm (Sun) for
-// f64 logarithm, sine and cosine, Taylor for the f64 exponential.
+// exp, log and their relatives: range reduction and polynomials. Coefficients: Cephes (S. Moshier) for f32, fdlibm
+// (Sun) for f64 logarithm, sine and cosine, Taylor for the f64 exponential.
 
 #include "compiler/emit_llvm_math.h"
 
@@ -24,10 +24,18 @@ static LLVMValueRef whole(const Math *m, int64_t c) { return muse_llvm_const_bit
 static LLVMValueRef add(const Math *m, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFAdd(m->ll->b, a, b, ""); }
 static LLVMValueRef sub(const Math *m, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFSub(m->ll->b, a, b, ""); }
 static LLVMValueRef mul(const Math *m, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFMul(m->ll->b, a, b, ""); }
-static LLVMValueRef quotient(const Math *m, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFDiv(m->ll->b, a, b, ""); }
-static LLVMValueRef fused(const Math *m, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) { return muse_llvm_fma(m->ll, a, b, c); }
-static LLVMValueRef less(const Math *m, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildFCmp(m->ll->b, LLVMRealOLT, a, b, ""); }
-static LLVMValueRef pick(const Math *m, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b) { return LLVMBuildSelect(m->ll->b, c, a, b, ""); }
+static LLVMValueRef quotient(const Math *m, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildFDiv(m->ll->b, a, b, "");
+}
+static LLVMValueRef fused(const Math *m, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+  return muse_llvm_fma(m->ll, a, b, c);
+}
+static LLVMValueRef less(const Math *m, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildFCmp(m->ll->b, LLVMRealOLT, a, b, "");
+}
+static LLVMValueRef pick(const Math *m, LLVMValueRef c, LLVMValueRef a, LLVMValueRef b) {
+  return LLVMBuildSelect(m->ll->b, c, a, b, "");
+}
 static LLVMValueRef to_bits(const Math *m, LLVMValueRef x) { return LLVMBuildBitCast(m->ll->b, x, m->int_type, ""); }
 static LLVMValueRef from_bits(const Math *m, LLVMValueRef x) { return LLVMBuildBitCast(m->ll->b, x, m->type, ""); }
 
@@ -49,9 +57,11 @@ static LLVMValueRef power_of_two(const Math *m, LLVMValueRef n) {
 
 // exp(x) * 2^shift; a NaN passes through all comparisons.
 static LLVMValueRef exp_shifted(const Math *m, LLVMValueRef x, int shift) {
-  static const double f32_c[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
-  static const double f64_c[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0,
-                                 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5};
+  static const double f32_c[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
+                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
+  static const double f64_c[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
+                                 1.0 / 362880.0,     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,
+                                 1.0 / 120.0,        1.0 / 24.0,        1.0 / 6.0,        0.5};
   MuseLlvm *ll = m->ll;
   double high = m->wide ? 711.0 : 90.0, low = m->wide ? -746.0 : -104.5;
   LLVMValueRef y = pick(m, LLVMBuildFCmp(ll->b, LLVMRealOGT, x, num(m, high), ""), num(m, high), x);
@@ -80,8 +90,9 @@ LLVMValueRef muse_llvm_exp(MuseLlvm *ll, LLVMValueRef x) {
 
 // log(u + c) for normal u > 0 and |c| <= ulp(u)/2 (or c NULL): u = 2^e * z, z in [2/3, 4/3) (f64: [0.707, 1.414)).
 static LLVMValueRef log_of_normal(const Math *m, LLVMValueRef u, LLVMValueRef c, LLVMValueRef extra_exponent) {
-  static const double f32_c[] = {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
-                                 -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1};
+  static const double f32_c[] = {7.0376836292e-2,  -1.1514610310e-1, 1.1676998740e-1,
+                                 -1.2420140846e-1, 1.4249322787e-1,  -1.6668057665e-1,
+                                 2.0000714765e-1,  -2.4999993993e-1, 3.3333331174e-1};
   static const double f64_c[] = {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
                                  2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
                                  6.666666666666735130e-01};
@@ -164,10 +175,18 @@ LLVMValueRef muse_llvm_rsqrt(MuseLlvm *ll, LLVMValueRef x) {
 }
 
 LLVMValueRef muse_llvm_tanh(MuseLlvm *ll, LLVMValueRef x) {
-  static const double f32_c[] = {-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1};
+  static const double f32_c[] = {-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1,
+                                 -3.33332819422e-1};
   // Taylor of tanh(x)/x - 1 over x², enough for |x| < 0.2 in f64.
-  static const double f64_c[] = {-443861162.0 / 1856156927625.0, 6404582.0 / 10854718875.0, -929569.0 / 638512875.0,
-                                 21844.0 / 6081075.0, -1382.0 / 155925.0, 62.0 / 2835.0, -17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0};
+  static const double f64_c[] = {-443861162.0 / 1856156927625.0,
+                                 6404582.0 / 10854718875.0,
+                                 -929569.0 / 638512875.0,
+                                 21844.0 / 6081075.0,
+                                 -1382.0 / 155925.0,
+                                 62.0 / 2835.0,
+                                 -17.0 / 315.0,
+                                 2.0 / 15.0,
+                                 -1.0 / 3.0};
   Math math = math_of(ll, x), *m = &math;
   LLVMValueRef magnitude = muse_llvm_abs(ll, x), square = mul(m, x, x);
   LLVMValueRef p = m->wide ? polynomial(m, square, f64_c, 9) : polynomial(m, square, f32_c, 5);
@@ -181,7 +200,7 @@ LLVMValueRef muse_llvm_tanh(MuseLlvm *ll, LLVMValueRef x) {
 void muse_llvm_cosh_sinh(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef *out_cosh, LLVMValueRef *out_sinh) {
   static const double f32_c[] = {2.03721912945e-4, 8.33028376239e-3, 1.66667160211e-1};
   static const double f64_c[] = {1.0 / 355687428096000.0, 1.0 / 1307674368000.0, 1.0 / 6227020800.0, 1.0 / 39916800.0,
-                                 1.0 / 362880.0, 1.0 / 5040.0, 1.0 / 120.0, 1.0 / 6.0};
+                                 1.0 / 362880.0,          1.0 / 5040.0,          1.0 / 120.0,        1.0 / 6.0};
   Math math = math_of(ll, x), *m = &math;
   LLVMValueRef half = exp_shifted(m, muse_llvm_abs(ll, x), -1); // e^|x| / 2
   LLVMValueRef rest = quotient(m, num(m, 0.25), half);          // e^-|x| / 2
@@ -205,10 +224,10 @@ LLVMValueRef muse_llvm_acosh_1p(MuseLlvm *ll, LLVMValueRef t) {
 }
 
 void muse_llvm_sincos(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef *out_sin, LLVMValueRef *out_cos) {
-  static const double sin_c[] = {1.58969099521155010221e-10, -2.50507602534068634195e-08, 2.75573137070700676789e-06,
-                                 -1.98412698298579493134e-04, 8.33333333332248946124e-03, -1.66666666666666324348e-01};
-  static const double cos_c[] = {-1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.75573143513906633035e-07,
-                                 2.48015872894767294178e-05, -1.38888888888741095749e-03, 4.16666666666666019037e-02};
+  static const double sin_c[] = {1.58969099521155010221e-10,  -2.50507602534068634195e-08, 2.75573137070700676789e-06,
+                                 -1.98412698298579493134e-04, 8.33333333332248946124e-03,  -1.66666666666666324348e-01};
+  static const double cos_c[] = {-1.13596475577881948265e-11, 2.08757232129817482790e-09,  -2.75573143513906633035e-07,
+                                 2.48015872894767294178e-05,  -1.38888888888741095749e-03, 4.16666666666666019037e-02};
   Math outer = math_of(ll, x);
   if (!outer.wide) x = LLVMBuildFPExt(ll->b, x, muse_llvm_vector(ll->f64, outer.lanes), "");
   Math math = math_of(ll, x), *m = &math;
@@ -226,8 +245,10 @@ void muse_llvm_sincos(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef *out_sin, LLVMV
   LLVMValueRef odd = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, quadrant, whole(m, 1), ""), whole(m, 0), "");
   LLVMValueRef sin_value = pick(m, odd, c, s), cos_value = pick(m, odd, s, c);
   LLVMValueRef next = LLVMBuildAdd(ll->b, quadrant, whole(m, 1), "");
-  LLVMValueRef sin_negative = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, quadrant, whole(m, 2), ""), whole(m, 0), "");
-  LLVMValueRef cos_negative = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, next, whole(m, 2), ""), whole(m, 0), "");
+  LLVMValueRef sin_negative = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, quadrant, whole(m, 2), ""),
+                                            whole(m, 0), "");
+  LLVMValueRef cos_negative = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, next, whole(m, 2), ""), whole(m, 0),
+                                            "");
   sin_value = pick(m, sin_negative, LLVMBuildFNeg(ll->b, sin_value, ""), sin_value);
   cos_value = pick(m, cos_negative, LLVMBuildFNeg(ll->b, cos_value, ""), cos_value);
   if (!outer.wide) {
@@ -247,12 +268,13 @@ static LLVMValueRef high_half(MuseLlvm *ll, LLVMValueRef x) {
   return LLVMBuildLShr(ll->b, x, muse_llvm_const_bits(LLVMTypeOf(x), 32), "");
 }
 
-// Words live in 64-bit lanes whose high halves may hold anything: the multiplier (pmuludq) reads low halves only, so a product is
-// at once the next low word and, shifted, the high word.
+// Words live in 64-bit lanes whose high halves may hold anything: the multiplier (pmuludq) reads low halves only, so a
+// product is at once the next low word and, shifted, the high word.
 void muse_llvm_philox(MuseLlvm *ll, LLVMValueRef block, LLVMValueRef op_id, LLVMValueRef key[2], LLVMValueRef out[4]) {
   int n = muse_llvm_lanes_of(block);
   LLVMTypeRef i64 = LLVMTypeOf(block);
-  LLVMValueRef c0 = block, c1 = high_half(ll, block), c2 = muse_llvm_splat(ll, op_id, n), c3 = muse_llvm_splat(ll, high_half(ll, op_id), n);
+  LLVMValueRef c0 = block, c1 = high_half(ll, block), c2 = muse_llvm_splat(ll, op_id, n),
+               c3 = muse_llvm_splat(ll, high_half(ll, op_id), n);
   LLVMValueRef k0 = key[0], k1 = key[1];
   for (int round = 0; round < 10; round++) {
     LLVMValueRef p0 = LLVMBuildMul(ll->b, low_half(ll, c0), muse_llvm_const_bits(i64, 0xD2511F53u), "");
@@ -304,8 +326,10 @@ LLVMValueRef muse_llvm_random_uniform(MuseLlvm *ll, LLVMValueRef first, bool fir
     if (lanes > 1) index = LLVMBuildAdd(ll->b, index, muse_llvm_iota(ll, ll->i64, lanes), "");
     muse_llvm_philox(ll, LLVMBuildLShr(ll->b, index, muse_llvm_const_bits(i64, 2), ""), op_id, key, word);
     LLVMValueRef zero = LLVMConstNull(i64);
-    LLVMValueRef odd = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 1), ""), zero, "");
-    LLVMValueRef upper = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 2), ""), zero, "");
+    LLVMValueRef odd = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 1), ""),
+                                     zero, "");
+    LLVMValueRef upper = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildAnd(ll->b, index, muse_llvm_const_bits(i64, 2), ""),
+                                       zero, "");
     chosen = LLVMBuildSelect(ll->b, upper, LLVMBuildSelect(ll->b, odd, word[3], word[2], ""),
                              LLVMBuildSelect(ll->b, odd, word[1], word[0], ""), "");
     chosen = LLVMBuildTrunc(ll->b, chosen, i32, "");

@@ -7,8 +7,10 @@
 LLVMValueRef muse_llvm_alloca(MuseLlvm *ll, LLVMTypeRef type, int64_t count, int align) {
   LLVMBasicBlockRef here = LLVMGetInsertBlock(ll->b);
   LLVMValueRef first = LLVMGetFirstInstruction(ll->entry);
-  if (first) LLVMPositionBuilderBefore(ll->b, first);
-  else LLVMPositionBuilderAtEnd(ll->b, ll->entry);
+  if (first)
+    LLVMPositionBuilderBefore(ll->b, first);
+  else
+    LLVMPositionBuilderAtEnd(ll->b, ll->entry);
   LLVMValueRef place = LLVMBuildArrayAlloca(ll->b, type, muse_llvm_i64(ll, count), "");
   if (align > 0) LLVMSetAlignment(place, (unsigned)align);
   LLVMPositionBuilderAtEnd(ll->b, here);
@@ -51,7 +53,8 @@ static bool covers_all(LLVMValueRef active, int lanes) {
   return lanes == 1 || !active || (LLVMIsAConstantInt(active) && LLVMConstIntGetSExtValue(active) >= lanes);
 }
 
-LLVMValueRef muse_llvm_load(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes, LLVMValueRef active) {
+LLVMValueRef muse_llvm_load(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes,
+                            LLVMValueRef active) {
   LLVMTypeRef type = muse_llvm_memory_type(ll, dtype, lanes);
   LLVMValueRef at = muse_llvm_address(ll, dtype, ptr, index), value;
   unsigned align = (unsigned)muse_dtype_bytes(dtype);
@@ -84,8 +87,8 @@ LLVMValueRef muse_llvm_load_f32(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr,
   return muse_llvm_convert(ll, muse_llvm_load(ll, dtype, ptr, index, lanes, active), dtype, MUSE_F32);
 }
 
-void muse_llvm_store_f32(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, LLVMValueRef value, int lanes,
-                         LLVMValueRef active) {
+void muse_llvm_store_f32(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, LLVMValueRef value,
+                         int lanes, LLVMValueRef active) {
   muse_llvm_store(ll, dtype, ptr, index, muse_llvm_convert(ll, value, MUSE_F32, dtype), lanes, active);
 }
 
@@ -107,11 +110,13 @@ static LLVMValueRef bf16_to_f32(MuseLlvm *ll, LLVMValueRef x, int n) {
 static LLVMValueRef f32_to_bf16(MuseLlvm *ll, LLVMValueRef x, int n) {
   LLVMTypeRef i32 = muse_llvm_vector(ll->i32, n);
   LLVMValueRef bits = bits_of(ll, x, n);
-  LLVMValueRef lowest = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, bits, muse_llvm_const(i32, 16), ""), muse_llvm_const(i32, 1), "");
+  LLVMValueRef lowest = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, bits, muse_llvm_const(i32, 16), ""),
+                                     muse_llvm_const(i32, 1), "");
   LLVMValueRef rounded = LLVMBuildAdd(ll->b, bits, LLVMBuildAdd(ll->b, lowest, muse_llvm_const(i32, 0x7fff), ""), "");
   LLVMValueRef quiet = LLVMBuildOr(ll->b, bits, muse_llvm_const_bits(i32, 0x400000), "");
   LLVMValueRef chosen = LLVMBuildSelect(ll->b, LLVMBuildFCmp(ll->b, LLVMRealUNO, x, x, ""), quiet, rounded, "");
-  return LLVMBuildTrunc(ll->b, LLVMBuildLShr(ll->b, chosen, muse_llvm_const(i32, 16), ""), muse_llvm_vector(ll->i16, n), "");
+  return LLVMBuildTrunc(ll->b, LLVMBuildLShr(ll->b, chosen, muse_llvm_const(i32, 16), ""), muse_llvm_vector(ll->i16, n),
+                        "");
 }
 
 static bool has_f16(const MuseLlvm *ll) { return !ll->is_x86 || ll->target->level >= MUSE_CPU_AVX2; }
@@ -125,7 +130,8 @@ static LLVMValueRef f16_to_f32(MuseLlvm *ll, LLVMValueRef x, int n) {
   LLVMTypeRef i32 = muse_llvm_vector(ll->i32, n), f32 = muse_llvm_vector(ll->f32, n);
   LLVMValueRef wide = LLVMBuildZExt(ll->b, x, i32, "");
   LLVMValueRef magnitude = LLVMBuildAnd(ll->b, wide, muse_llvm_const(i32, 0x7fff), "");
-  LLVMValueRef sign = LLVMBuildShl(ll->b, LLVMBuildAnd(ll->b, wide, muse_llvm_const(i32, 0x8000), ""), muse_llvm_const(i32, 16), "");
+  LLVMValueRef sign = LLVMBuildShl(ll->b, LLVMBuildAnd(ll->b, wide, muse_llvm_const(i32, 0x8000), ""),
+                                   muse_llvm_const(i32, 16), "");
   LLVMValueRef moved = LLVMBuildShl(ll->b, magnitude, muse_llvm_const(i32, 13), "");
   LLVMValueRef finite = bits_of(ll, LLVMBuildFMul(ll->b, float_of(ll, moved, n), muse_llvm_const(f32, 0x1p112), ""), n);
   LLVMValueRef special = LLVMBuildOr(ll->b, moved, muse_llvm_const_bits(i32, 0x7f800000), "");
@@ -140,18 +146,22 @@ static LLVMValueRef f32_to_f16(MuseLlvm *ll, LLVMValueRef x, int n) {
   LLVMTypeRef i32 = muse_llvm_vector(ll->i32, n), f32 = muse_llvm_vector(ll->f32, n);
   LLVMValueRef bits = bits_of(ll, x, n);
   LLVMValueRef magnitude = LLVMBuildAnd(ll->b, bits, muse_llvm_const_bits(i32, 0x7fffffff), "");
-  LLVMValueRef sign = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, bits, muse_llvm_const(i32, 16), ""), muse_llvm_const(i32, 0x8000), "");
+  LLVMValueRef sign = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, bits, muse_llvm_const(i32, 16), ""),
+                                   muse_llvm_const(i32, 0x8000), "");
   // Below 2^-14 adding 0.5 puts the subnormal mantissa, rounded, into the lowest bits.
   LLVMValueRef shifted = LLVMBuildFAdd(ll->b, float_of(ll, magnitude, n), muse_llvm_const(f32, 0.5), "");
   LLVMValueRef small = LLVMBuildSub(ll->b, bits_of(ll, shifted, n), muse_llvm_const_bits(i32, 0x3f000000), "");
-  LLVMValueRef odd = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, magnitude, muse_llvm_const(i32, 13), ""), muse_llvm_const(i32, 1), "");
-  LLVMValueRef sum = LLVMBuildAdd(ll->b, LLVMBuildAdd(ll->b, magnitude, muse_llvm_const_bits(i32, 0xc8000fff), ""), odd, "");
+  LLVMValueRef odd = LLVMBuildAnd(ll->b, LLVMBuildLShr(ll->b, magnitude, muse_llvm_const(i32, 13), ""),
+                                  muse_llvm_const(i32, 1), "");
+  LLVMValueRef sum = LLVMBuildAdd(ll->b, LLVMBuildAdd(ll->b, magnitude, muse_llvm_const_bits(i32, 0xc8000fff), ""), odd,
+                                  "");
   LLVMValueRef normal = LLVMBuildLShr(ll->b, sum, muse_llvm_const(i32, 13), "");
   LLVMValueRef is_nan = LLVMBuildICmp(ll->b, LLVMIntUGT, magnitude, muse_llvm_const_bits(i32, 0x7f800000), "");
   LLVMValueRef large = LLVMBuildSelect(ll->b, is_nan, muse_llvm_const(i32, 0x7e00), muse_llvm_const(i32, 0x7c00), "");
   LLVMValueRef is_small = LLVMBuildICmp(ll->b, LLVMIntULT, magnitude, muse_llvm_const_bits(i32, 0x38800000), "");
   LLVMValueRef is_large = LLVMBuildICmp(ll->b, LLVMIntUGE, magnitude, muse_llvm_const_bits(i32, 0x477ff000), "");
-  LLVMValueRef chosen = LLVMBuildSelect(ll->b, is_large, large, LLVMBuildSelect(ll->b, is_small, small, normal, ""), "");
+  LLVMValueRef chosen = LLVMBuildSelect(ll->b, is_large, large, LLVMBuildSelect(ll->b, is_small, small, normal, ""),
+                                        "");
   return LLVMBuildTrunc(ll->b, LLVMBuildOr(ll->b, sign, chosen, ""), i16, "");
 }
 
@@ -172,9 +182,11 @@ LLVMValueRef muse_llvm_convert(MuseLlvm *ll, LLVMValueRef value, MuseDtype from,
   bool from_float = muse_dtype_is_float(from), to_float = muse_dtype_is_float(to);
   if (to == MUSE_BOOL) {
     LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(value));
-    return from_float ? LLVMBuildFCmp(ll->b, LLVMRealUNE, value, zero, "") : LLVMBuildICmp(ll->b, LLVMIntNE, value, zero, "");
+    return from_float ? LLVMBuildFCmp(ll->b, LLVMRealUNE, value, zero, "")
+                      : LLVMBuildICmp(ll->b, LLVMIntNE, value, zero, "");
   }
-  if (from_float && to_float) return to == MUSE_F64 ? LLVMBuildFPExt(ll->b, value, type, "") : LLVMBuildFPTrunc(ll->b, value, type, "");
+  if (from_float && to_float)
+    return to == MUSE_F64 ? LLVMBuildFPExt(ll->b, value, type, "") : LLVMBuildFPTrunc(ll->b, value, type, "");
   if (from_float) {
     // Bytes go through i32, the form that vector units convert to. A value out of range (NaN) must not become poison.
     bool narrow = to == MUSE_I8 || to == MUSE_U8;

@@ -86,8 +86,8 @@ static bool host_runs(MuseCpuLevel level) {
   switch (level) {
     case MUSE_CPU_SCALAR: return true;
     case MUSE_CPU_AVX2:
-      return !host.is_arm && host_has("avx2") && host_has("fma") && host_has("f16c") && host_has("bmi2") && host_has("lzcnt") &&
-             host_has("movbe");
+      return !host.is_arm && host_has("avx2") && host_has("fma") && host_has("f16c") && host_has("bmi2") &&
+             host_has("lzcnt") && host_has("movbe");
     case MUSE_CPU_AVX512:
       return host_runs(MUSE_CPU_AVX2) && host_has("avx512f") && host_has("avx512bw") && host_has("avx512dq") &&
              host_has("avx512vl") && host_has("avx512cd");
@@ -102,7 +102,8 @@ static bool host_runs(MuseCpuLevel level) {
 
 static const MuseCpuTarget *host_form(MuseCpuLevel level) {
   if (level == MUSE_CPU_SCALAR && host.is_arm) return &arm_scalar;
-  if (level == MUSE_CPU_AVX512_VNNI && host_has("avx512vbmi")) return host_has("avx512bf16") ? &vnni_vbmi_bf16 : &vnni_vbmi;
+  if (level == MUSE_CPU_AVX512_VNNI && host_has("avx512vbmi"))
+    return host_has("avx512bf16") ? &vnni_vbmi_bf16 : &vnni_vbmi;
   return &targets[level];
 }
 
@@ -141,7 +142,8 @@ MuseStatus muse_llvm_parse_target(const char *text, MuseCpuTarget *out_target, M
   }
   MuseStr known = {0};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) muse_str_appendf(&known, " %s", names[i].name);
-  MuseStatus status = muse_error(diag, MUSE_ERR_INPUT, "unknown CPU target '%s'; known are cpu, cpu:host,%s", text, muse_str_text(&known));
+  MuseStatus status = muse_error(diag, MUSE_ERR_INPUT, "unknown CPU target '%s'; known are cpu, cpu:host,%s", text,
+                                 muse_str_text(&known));
   muse_str_free(&known);
   return status;
 }

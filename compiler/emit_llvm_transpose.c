@@ -93,18 +93,21 @@ static void emit_tiles(Transposer *t, LLVMValueRef unit) {
   LLVMValueRef column_end = muse_llvm_min(ll, plus(t, column, c64(t, MUSE_TRANSPOSE_TILE)), c64(t, columns), false);
   MuseLlvmIf whole;
   LLVMValueRef full_rows = LLVMBuildICmp(ll->b, LLVMIntEQ, plus(t, row, c64(t, MUSE_TRANSPOSE_TILE)), row_end, "");
-  LLVMValueRef full_columns = LLVMBuildICmp(ll->b, LLVMIntEQ, plus(t, column, c64(t, MUSE_TRANSPOSE_TILE)), column_end, "");
+  LLVMValueRef full_columns = LLVMBuildICmp(ll->b, LLVMIntEQ, plus(t, column, c64(t, MUSE_TRANSPOSE_TILE)), column_end,
+                                            "");
   muse_llvm_if_begin(ll, &whole, LLVMBuildAnd(ll->b, full_rows, full_columns, ""));
   LLVMValueRef in_base = plus(t, plus(t, from, row), times(t, column, in_step));
   LLVMValueRef out_base = plus(t, plus(t, to, times(t, row, out_step)), column);
   for (int r = 0; r < MUSE_TRANSPOSE_TILE; r += n)
     for (int c = 0; c < MUSE_TRANSPOSE_TILE; c += n)
-      emit_square(t, plus(t, in_base, c64(t, r + c * in_step)), plus(t, out_base, c64(t, r * out_step + c)), n, in_step, out_step);
+      emit_square(t, plus(t, in_base, c64(t, r + c * in_step)), plus(t, out_base, c64(t, r * out_step + c)), n, in_step,
+                  out_step);
   muse_llvm_else(ll, &whole);
   MuseLlvmLoop r, c;
   muse_llvm_loop_begin(ll, &r, row, row_end, 1);
   muse_llvm_loop_begin(ll, &c, column, column_end, 1);
-  LLVMValueRef v = muse_llvm_load(ll, t->dtype, t->in, plus(t, plus(t, from, r.index), times(t, c.index, in_step)), 1, NULL);
+  LLVMValueRef v = muse_llvm_load(ll, t->dtype, t->in, plus(t, plus(t, from, r.index), times(t, c.index, in_step)), 1,
+                                  NULL);
   muse_llvm_store(ll, t->dtype, t->out, plus(t, plus(t, to, times(t, r.index, out_step)), c.index), v, 1, NULL);
   muse_llvm_loop_end(ll, &c);
   muse_llvm_loop_end(ll, &r);
@@ -123,8 +126,10 @@ bool muse_emit_llvm_transpose(MuseLlvm *ll, const MuseOp *kernel) {
   LLVMValueRef first = times(t, ll->begin, t->plan.units_per_task);
   LLVMValueRef end = muse_llvm_min(ll, times(t, ll->end, t->plan.units_per_task), c64(t, t->plan.units), false);
   muse_llvm_loop_begin(ll, &units, first, end, 1);
-  if (t->plan.copies_rows) emit_copy(t, units.index);
-  else emit_tiles(t, units.index);
+  if (t->plan.copies_rows)
+    emit_copy(t, units.index);
+  else
+    emit_tiles(t, units.index);
   muse_llvm_loop_end(ll, &units);
   muse_llvm_stage_end(ll);
   return ll->status == MUSE_OK;

@@ -81,7 +81,8 @@ static bool is_table(const MuseOp *op, int operand) {
   return (op->kind == MUSE_OP_rope || op->kind == MUSE_OP_stochastic_round) && operand == 1;
 }
 
-// The broadcast shape of everything the body touches; tables of rope and seeds are addressed otherwise and do not count.
+// The broadcast shape of everything the body touches; tables of rope and seeds are addressed otherwise and do not
+// count.
 static MuseType domain_shape(const MuseOp *kernel) {
   MuseType shape = muse_scalar_type(MUSE_F32), wider;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) {
@@ -141,20 +142,23 @@ void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
   out->columns = muse_type_last_dim(out->shape);
   out->rows_per_task = TARGET_ELEMENTS / out->columns;
   // Every task keeps partial results as large as the terminal results: few and long tasks where those are wide.
-  if (widest > 256 && out->rows_per_task < muse_ceil_div(out->rows, 32)) out->rows_per_task = muse_ceil_div(out->rows, 32);
+  if (widest > 256 && out->rows_per_task < muse_ceil_div(out->rows, 32))
+    out->rows_per_task = muse_ceil_div(out->rows, 32);
   if (out->rows_per_task < 1) out->rows_per_task = 1;
   if (out->rows_per_task > out->rows) out->rows_per_task = out->rows;
   out->n_tasks = muse_ceil_div(out->rows, out->rows_per_task);
 }
 
-int muse_map_terminals(const MuseOp *kernel, const MuseMapDomain *domain, MuseMapTerminal *out, int64_t *out_workspace) {
+int muse_map_terminals(const MuseOp *kernel, const MuseMapDomain *domain, MuseMapTerminal *out,
+                       int64_t *out_workspace) {
   int n = 0;
   int64_t offset = 0, task = 0;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) {
     if (!muse_map_is_terminal(op)) continue;
     MUSE_ASSERT(n < MUSE_MAP_MAX_TERMINALS);
     int64_t bytes = muse_dtype_bytes(op->results[0]->type.dtype);
-    MuseMapTerminal t = {.op = op, .elements = muse_type_elements(op->results[0]->type), .offset = offset, .first_task = task};
+    MuseMapTerminal t = {
+        .op = op, .elements = muse_type_elements(op->results[0]->type), .offset = offset, .first_task = task};
     t.stride = muse_round_up(t.elements, 64 / bytes); // partials of two tasks share no cache line
     t.n_tasks = muse_ceil_div(t.elements, MUSE_MAP_COMBINE);
     offset += t.stride * bytes * domain->n_tasks;
@@ -178,8 +182,8 @@ void muse_skel_map_info(const MuseOp *kernel, MuseKernelInfo *out_info) {
   }
 }
 
-// Full-shape results are stored in the last phase, each element after the operand's element of the same index was read; row-shape
-// results after the row. Operands that are read at other places (broadcast, rope, seeds) must stay.
+// Full-shape results are stored in the last phase, each element after the operand's element of the same index was read;
+// row-shape results after the row. Operands that are read at other places (broadcast, rope, seeds) must stay.
 bool muse_skel_map_in_place(const MuseOp *kernel, int result, int operand) {
   MuseMapDomain domain;
   muse_map_domain(kernel, &domain);

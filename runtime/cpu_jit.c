@@ -13,7 +13,9 @@
 
 #include <stdlib.h>
 
-struct MuseJit { LLVMOrcLLJITRef lljit; };
+struct MuseJit {
+  LLVMOrcLLJITRef lljit;
+};
 
 static MuseStatus failed(MuseDiag *diag, LLVMErrorRef error, const char *what, const char *name) {
   char *message = LLVMGetErrorMessage(error);
@@ -37,7 +39,8 @@ MuseStatus muse_cpu_jit_create(MuseJit **out_jit, MuseDiag *diag) {
 
 MuseStatus muse_cpu_jit_add_object(MuseJit *jit, const void *object, size_t bytes, MuseDiag *diag) {
   LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(object, bytes, "kernel");
-  LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit), buffer); // takes the buffer
+  LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(jit->lljit, LLVMOrcLLJITGetMainJITDylib(jit->lljit),
+                                                 buffer); // takes the buffer
   return error ? failed(diag, error, "take an object", "") : MUSE_OK;
 }
 
@@ -58,14 +61,14 @@ void muse_cpu_jit_destroy(MuseJit *jit) {
 
 const MuseCpuModule *muse_cpu_module(void) {
   static MuseCpuModule module = {
-    .abi = MUSE_CPU_MODULE_ABI,
-    .host_target = muse_llvm_host_target,
-    .parse_target = muse_llvm_parse_target,
-    .emit = muse_emit_llvm_kernel,
-    .jit_create = muse_cpu_jit_create,
-    .jit_add_object = muse_cpu_jit_add_object,
-    .jit_lookup = muse_cpu_jit_lookup,
-    .jit_destroy = muse_cpu_jit_destroy,
+      .abi = MUSE_CPU_MODULE_ABI,
+      .host_target = muse_llvm_host_target,
+      .parse_target = muse_llvm_parse_target,
+      .emit = muse_emit_llvm_kernel,
+      .jit_create = muse_cpu_jit_create,
+      .jit_add_object = muse_cpu_jit_add_object,
+      .jit_lookup = muse_cpu_jit_lookup,
+      .jit_destroy = muse_cpu_jit_destroy,
   };
   module.version = muse_emit_llvm_version();
   return &module;

@@ -17,7 +17,9 @@ FREE = ['tests', 'bench']
 MAX_LINES = 900
 
 # The list of ops is pure data, which the layer below expands.
-EXCEPTIONS = {('ir/op.c', 'ops/ops.def'), ('ir/op.h', 'ops/ops.def')}
+EXCEPTIONS = {('ir/op.c', 'ops/ops.def'), ('ir/op.h', 'ops/ops.def'),
+              # The table of functions of the loadable CPU module, which holds emitters and JIT.
+              ('runtime/cpu_jit.c', 'compiler/emit_llvm.h'), ('runtime/cpu_jit.c', 'compiler/emit_llvm_target.h')}
 
 # What runtime/ may see of compiler/: the plan, the emitters' interface, kernel information, data recipes.
 RUNTIME_MAY_SEE = {'compiler/plan.h', 'compiler/emit.h', 'compiler/kernel_info.h', 'compiler/config_recipe.h'}

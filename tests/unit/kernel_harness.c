@@ -50,7 +50,8 @@ MuseOp *muse_harness_outline(MuseModule *module, MuseFunc *func, const char *ske
   MuseValue **map = MUSE_NEW_ARRAY(module->arena, MuseValue *, n + 1);
   int64_t ids[64];
   int n_ids = 0;
-  for (int i = 0; i < n_args; i++) map[func->body.args[i]->id] = muse_region_add_arg(module, body, func->body.args[i]->type);
+  for (int i = 0; i < n_args; i++)
+    map[func->body.args[i]->id] = muse_region_add_arg(module, body, func->body.args[i]->type);
   for (const MuseOp *op = func->body.first; op != last; op = op->next) {
     MuseOp *copy = muse_op_clone(module, op, map, body, NULL);
     if (op->kind != MUSE_OP_stochastic_round) continue;
@@ -92,7 +93,8 @@ static uint8_t red_byte(size_t i) { return (uint8_t)(0xA5 ^ (i * 7)); }
 // 64-byte aligned, a red zone before, and a page without access close behind.
 static Guarded guard_create(int64_t bytes, uint8_t poison) {
   Guarded g = {.bytes = (size_t)bytes};
-  size_t padded = (size_t)muse_round_up(bytes > 0 ? bytes : 1, 64), span = (size_t)muse_round_up((int64_t)padded + RED, PAGE);
+  size_t padded = (size_t)muse_round_up(bytes > 0 ? bytes : 1, 64),
+         span = (size_t)muse_round_up((int64_t)padded + RED, PAGE);
   g.map_bytes = span + PAGE;
   g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   cr_assert(g.map != MAP_FAILED);
@@ -108,8 +110,8 @@ static void guard_check(const Guarded *g, const char *what, int index, const cha
   for (size_t i = 0; i < span; i++) {
     if (i == begin) i = end;
     if (i < span && g->map[i] != red_byte(i))
-      cr_assert_fail("%s: the kernel wrote %ld bytes %s %s %d", level, i < begin ? (long)(begin - i) : (long)(i - end + 1),
-                     i < begin ? "before" : "behind", what, index);
+      cr_assert_fail("%s: the kernel wrote %ld bytes %s %s %d", level,
+                     i < begin ? (long)(begin - i) : (long)(i - end + 1), i < begin ? "before" : "behind", what, index);
   }
 }
 
@@ -128,9 +130,12 @@ static void default_values(const MuseHarness *h, int operand, MuseTensor *t) {
     switch (t->type.dtype) {
       case MUSE_I8: t->data[i] = floor(u * 255) - 127; break;
       case MUSE_U8: t->data[i] = floor(u * 256); break;
-      case MUSE_I32: case MUSE_U32: case MUSE_I64: t->data[i] = floor(u * 16); break;
+      case MUSE_I32:
+      case MUSE_U32:
+      case MUSE_I64: t->data[i] = floor(u * 16); break;
       case MUSE_BOOL: t->data[i] = u < 0.5; break;
-      case MUSE_T2: case MUSE_T5: t->data[i] = floor(u * 3) - 1; break;
+      case MUSE_T2:
+      case MUSE_T5: t->data[i] = floor(u * 3) - 1; break;
       default: t->data[i] = 4 * u - 2;
     }
   }
@@ -143,7 +148,8 @@ static double ulp_of(double x, MuseDtype dtype) {
   return ldexp(1, (exponent < least ? least : exponent) - bits);
 }
 
-static void compare(const MuseTensor *got, const MuseTensor *want, double *out_error, double *out_ulps, double *out_differing) {
+static void compare(const MuseTensor *got, const MuseTensor *want, double *out_error, double *out_ulps,
+                    double *out_differing) {
   int64_t n = muse_type_elements(want->type), differing = 0;
   double square = 0, worst = 0;
   int64_t finite = 0;
@@ -177,7 +183,8 @@ typedef struct Run {
   const char *level;
 } Run;
 
-static void call(const Run *r, int stage, void **buffers, int64_t begin, int64_t end, Guarded *scratch, int64_t iteration) {
+static void call(const Run *r, int stage, void **buffers, int64_t begin, int64_t end, Guarded *scratch,
+                 int64_t iteration) {
   if (scratch->bytes) memset(scratch->data, 0x80 + (int)(begin % 100), scratch->bytes);
   r->fn[stage](buffers, begin, end, scratch->data, iteration);
   guard_check(scratch, "scratch of stage", stage, r->level);
@@ -377,7 +384,8 @@ static void cross_compile(const MuseOp *kernel) {
   muse_diag_destroy(diag);
 }
 
-void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarness *options, MuseHarnessReport *out_report) {
+void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarness *options,
+                      MuseHarnessReport *out_report) {
   MuseHarness none = {0};
   Case c = {.options = options ? options : &none, .kernel = kernel, .arena = muse_arena_create()};
   *out_report = (MuseHarnessReport){0};

@@ -11,7 +11,10 @@
 
 #include <stdio.h>
 
-typedef struct Item { MuseValue *value; bool exact; } Item;
+typedef struct Item {
+  MuseValue *value;
+  bool exact;
+} Item;
 
 typedef struct Generator {
   uint32_t seed, draws;
@@ -35,20 +38,25 @@ static MuseType shape_of(Generator *g, MuseDtype dtype) {
   MuseType t = muse_type_with_dtype(g->domain, dtype);
   switch (draw(g, 6)) {
     case 0: return muse_scalar_type(dtype);
-    case 1: if (t.rank) t.dim[t.rank - 1] = 1; return t;
+    case 1:
+      if (t.rank) t.dim[t.rank - 1] = 1;
+      return t;
     case 2: // some leading dimensions stretch, or are not there
-      for (int i = 0; i + 1 < t.rank; i++) if (draw(g, 2)) t.dim[i] = 1;
+      for (int i = 0; i + 1 < t.rank; i++)
+        if (draw(g, 2)) t.dim[i] = 1;
       return t;
     case 3:
       if (t.rank > 1 && draw(g, 2)) return muse_type1(dtype, t.dim[t.rank - 1]);
-      for (int i = 0; i < t.rank; i++) if (draw(g, 3) == 0) t.dim[i] = 1;
+      for (int i = 0; i < t.rank; i++)
+        if (draw(g, 3) == 0) t.dim[i] = 1;
       return t;
     default: return t;
   }
 }
 
 static void add_operand(Generator *g, bool full) {
-  static const MuseDtype dtypes[] = {MUSE_F32, MUSE_F32, MUSE_F32, MUSE_F32, MUSE_BF16, MUSE_F16, MUSE_I8, MUSE_U8, MUSE_I32, MUSE_F64};
+  static const MuseDtype dtypes[] = {MUSE_F32, MUSE_F32, MUSE_F32, MUSE_F32, MUSE_BF16,
+                                     MUSE_F16, MUSE_I8,  MUSE_U8,  MUSE_I32, MUSE_F64};
   MuseDtype dtype = dtypes[full ? 0 : draw(g, 10)];
   MuseType type = full ? g->domain : shape_of(g, dtype);
   MuseValue *v = muse_region_add_arg(g->module, &g->func->body, type);
@@ -132,7 +140,10 @@ static void add_rounding(Generator *g) {
   switch (draw(g, 4)) {
     case 0: push(g, muse_build_unary(&g->b, MUSE_OP_round, v), true); break;
     case 1: push(g, muse_build_unary(&g->b, MUSE_OP_floor, v), true); break;
-    case 2: push(g, muse_build_cast(&g->b, muse_build_cast(&g->b, tame(g, v), draw(g, 2) ? MUSE_I8 : MUSE_I32), MUSE_F32), true); break;
+    case 2:
+      push(g, muse_build_cast(&g->b, muse_build_cast(&g->b, tame(g, v), draw(g, 2) ? MUSE_I8 : MUSE_I32), MUSE_F32),
+           true);
+      break;
     default: {
       if (v->type.dtype != MUSE_F32) return;
       MuseAttrList attrs = {0};
@@ -161,8 +172,11 @@ static void add_row_reduction(Generator *g) {
   Item *x = pick(g, false, false, true);
   bool max = draw(g, 2);
   if (g->domain.rank == 0) return;
-  MuseValue *v = muse_build_reduce_last(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, summand(g, x->value, max));
-  if (!max && is_float(v)) v = muse_build_binary(&g->b, MUSE_OP_mul, v, constant(g, 1.0 / (double)muse_type_last_dim(g->domain), v->type.dtype));
+  MuseValue *v = muse_build_reduce_last(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum,
+                                        summand(g, x->value, max));
+  if (!max && is_float(v))
+    v = muse_build_binary(&g->b, MUSE_OP_mul, v,
+                          constant(g, 1.0 / (double)muse_type_last_dim(g->domain), v->type.dtype));
   push(g, is_float(v) ? v : tame(g, v), x->exact && (max || !is_float(v)));
 }
 
@@ -176,7 +190,8 @@ static void add_results(Generator *g) {
     Item *it = &g->item[draw(g, (uint32_t)g->n)];
     MuseType row = g->domain;
     if (row.rank) row.dim[row.rank - 1] = 1;
-    bool fits = is_full(g, it->value) || muse_type_same_shape(it->value->type, row) || muse_type_elements(it->value->type) == 1;
+    bool fits = is_full(g, it->value) || muse_type_same_shape(it->value->type, row) ||
+                muse_type_elements(it->value->type) == 1;
     if (fits) out[n++] = it->value;
   }
   Item *narrow = pick(g, true, true, true);
@@ -192,7 +207,8 @@ static void add_results(Generator *g) {
       if (draw(g, 2)) axes[n_axes++] = a;
     if (n_axes == 0 || axes[0] == g->domain.rank - 1) axes[0] = 0, n_axes = 1;
     bool max = draw(g, 2);
-    MuseValue *v = muse_build_reduce(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, summand(g, x->value, max), axes, n_axes);
+    MuseValue *v = muse_build_reduce(&g->b, max ? MUSE_OP_reduce_max : MUSE_OP_reduce_sum, summand(g, x->value, max),
+                                     axes, n_axes);
     out[n++] = v;
   }
   muse_build_op(&g->b, MUSE_OP_return, n, out, NULL);
@@ -222,8 +238,13 @@ static void run_random(uint32_t seed) {
   int steps = 3 + (int)draw(&g, 14);
   for (int i = 0; i < steps && g.n < 100; i++) {
     switch (draw(&g, 12)) {
-      case 0: case 1: case 2: add_unary(&g); break;
-      case 3: case 4: case 5: case 6: add_binary(&g); break;
+      case 0:
+      case 1:
+      case 2: add_unary(&g); break;
+      case 3:
+      case 4:
+      case 5:
+      case 6: add_binary(&g); break;
       case 7: add_choice(&g); break;
       case 8: add_rounding(&g); break;
       case 9: add_cast(&g); break;
@@ -252,7 +273,8 @@ static void run_random(uint32_t seed) {
     MuseStr text = {0};
     muse_func_print(g.func, &text);
     fprintf(stderr, "%s\n", muse_str_text(&text));
-    for (int o = 0; o < kernel->n_results; o++) fprintf(stderr, "result %d: error %g, %g of the elements differ\n", o, r.error[o], r.differing[o]);
+    for (int o = 0; o < kernel->n_results; o++)
+      fprintf(stderr, "result %d: error %g, %g of the elements differ\n", o, r.error[o], r.differing[o]);
     muse_str_free(&text);
     cr_assert_fail("seed %u: worst error %g", seed, r.worst);
   }
@@ -262,5 +284,9 @@ static void run_random(uint32_t seed) {
 #ifndef RANDOM_KERNELS
 #define RANDOM_KERNELS 30
 #endif
-Test(emit_map_random, first) { for (uint32_t s = 0; s < RANDOM_KERNELS; s++) run_random(s); }
-Test(emit_map_random, second) { for (uint32_t s = 1000; s < 1000 + RANDOM_KERNELS; s++) run_random(s); }
+Test(emit_map_random, first) {
+  for (uint32_t s = 0; s < RANDOM_KERNELS; s++) run_random(s);
+}
+Test(emit_map_random, second) {
+  for (uint32_t s = 1000; s < 1000 + RANDOM_KERNELS; s++) run_random(s);
+}
