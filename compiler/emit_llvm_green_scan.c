@@ -56,24 +56,24 @@ static void store_at(MuseLlvm *ll, const Green *cx, int index, LLVMValueRef at, 
   if (result >= 0) muse_llvm_store(ll, MUSE_F32, muse_llvm_result(ll, result), at, value, ll->lanes, cx->active);
 }
 
+// With g = e - 1 the recurrence g_t = 1/(m_t - g_{t-1}) is e_t = u/(1 + u), u = kappa_t + i eta + e_{t-1} (e = 1 before a
+// document), which keeps what small kappa and eta have in digits: 2 + kappa would round them away, and g is near -1 there.
+// u/(1 + u) = (u + |u|^2)/|1 + u|^2, and |1 + u| >= 1.
 static void forward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
-  LLVMValueRef zero = LLVMConstNull(type), eta = load_at(ll, cx, 1, cx->head);
+  LLVMValueRef zero = LLVMConstNull(type), one = muse_llvm_const(type, 1), eta = load_at(ll, cx, 1, cx->head);
   MuseLlvmLoop loop;
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, cx->T), 1);
-  LLVMValueRef re = muse_llvm_loop_carry(ll, &loop, zero), im = muse_llvm_loop_carry(ll, &loop, zero);
+  LLVMValueRef re = muse_llvm_loop_carry(ll, &loop, one), im = muse_llvm_loop_carry(ll, &loop, zero);
   LLVMValueRef at = place(ll, cx, loop.index), first = starts_document(ll, cx, loop.index);
-  LLVMValueRef kappa = load_at(ll, cx, 0, at);
-  // z = m - g' and 1/z = conj(z)/|z|^2; |z| >= 1 because |g'| <= 1.
-  LLVMValueRef m = LLVMBuildFSub(b, muse_llvm_const(type, -2), kappa, "");
-  LLVMValueRef zr = LLVMBuildFSub(b, m, LLVMBuildSelect(b, first, zero, re, ""), "");
-  LLVMValueRef minus_zi = LLVMBuildFAdd(b, eta, LLVMBuildSelect(b, first, zero, im, ""), "");
-  LLVMValueRef norm = muse_llvm_fma(ll, zr, zr, LLVMBuildFMul(b, minus_zi, minus_zi, ""));
-  LLVMValueRef inverse = LLVMBuildFDiv(b, muse_llvm_const(type, 1), norm, "");
-  re = LLVMBuildFMul(b, zr, inverse, "");
-  im = LLVMBuildFMul(b, minus_zi, inverse, "");
-  store_at(ll, cx, 0, at, re);
+  LLVMValueRef ur = LLVMBuildFAdd(b, load_at(ll, cx, 0, at), LLVMBuildSelect(b, first, one, re, ""), "");
+  LLVMValueRef ui = LLVMBuildFAdd(b, eta, LLVMBuildSelect(b, first, zero, im, ""), "");
+  LLVMValueRef ui2 = LLVMBuildFMul(b, ui, ui, ""), below = LLVMBuildFAdd(b, one, ur, "");
+  LLVMValueRef inverse = LLVMBuildFDiv(b, one, muse_llvm_fma(ll, below, below, ui2), "");
+  re = LLVMBuildFMul(b, muse_llvm_fma(ll, ur, below, ui2), inverse, "");
+  im = LLVMBuildFMul(b, ui, inverse, "");
+  store_at(ll, cx, 0, at, LLVMBuildFSub(b, re, one, ""));
   store_at(ll, cx, 1, at, im);
   muse_llvm_loop_next(&loop, 0, re);
   muse_llvm_loop_next(&loop, 1, im);
