@@ -1,0 +1,185 @@
+// A loaded plan: opening, checked access to its attributes and buffers, parameters.
+#include "runtime/session.h"
+
+#include "ir/base/io.h"
+#include "ir/text.h"
+#include "runtime/params.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double muse_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+MuseStatus muse_plan_operand(const MuseTextList *operands, const char *command, const char **out_path, MuseDiag *diag) {
+  if (operands->len == 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "name a plan: muse-run %s PLAN; musec CONFIG.yaml -o PLAN makes one", command);
+  if (operands->len > 1)
+    return muse_error(diag, MUSE_ERR_INPUT, "muse-run %s takes one plan, but '%s' follows '%s'", command, operands->data[1], operands->data[0]);
+  *out_path = operands->data[0];
+  return MUSE_OK;
+}
+
+// ---- attributes ----
+
+static MuseStatus bad_attribute(const MuseSession *s, const char *name, MuseDiag *diag) {
+  return muse_error(diag, MUSE_ERR_INPUT, "'%s': the plan's attribute '%s' is missing or cannot be; run musec again on its configuration", s->path, name);
+}
+
+MuseStatus muse_session_int(const MuseSession *s, const char *name, int64_t min, int64_t max, int64_t *out, MuseDiag *diag) {
+  const MuseAttr *a = muse_attr_find(&s->module->attrs, name);
+  if (!a || a->kind != MUSE_ATTR_INT || a->i < min || a->i > max) return bad_attribute(s, name, diag);
+  *out = a->i;
+  return MUSE_OK;
+}
+
+MuseStatus muse_session_real(const MuseSession *s, const char *name, double min, double max, double *out, MuseDiag *diag) {
+  const MuseAttr *a = muse_attr_find(&s->module->attrs, name);
+  double value = a && a->kind == MUSE_ATTR_INT ? (double)a->i : a && a->kind == MUSE_ATTR_REAL ? a->real : min - 1;
+  if (!(value >= min && value <= max)) return bad_attribute(s, name, diag);
+  *out = value;
+  return MUSE_OK;
+}
+
+MuseStatus muse_session_text(const MuseSession *s, const char *name, const char **out, MuseDiag *diag) {
+  const MuseAttr *a = muse_attr_find(&s->module->attrs, name);
+  if (!a || a->kind != MUSE_ATTR_TEXT) return bad_attribute(s, name, diag);
+  *out = a->text;
+  return MUSE_OK;
+}
+
+// ---- opening ----
+
+static MuseStatus read_sizes(MuseSession *s, MuseDiag *diag) {
+  int64_t eos, seed, most = (int64_t)1 << 40;
+  MUSE_TRY(muse_session_int(s, "vocab_size", 1, INT32_MAX, &s->vocab_size, diag));
+  MUSE_TRY(muse_session_int(s, "batch_size", 1, most, &s->batch, diag));
+  MUSE_TRY(muse_session_int(s, "n_seq", 1, most, &s->n_seq, diag));
+  MUSE_TRY(muse_session_int(s, "n_layers", 1, most, &s->n_layers, diag));
+  MUSE_TRY(muse_session_int(s, "window", 1, most, &s->window, diag));
+  MUSE_TRY(muse_session_int(s, "gradient_accumulation_steps", 1, most, &s->accumulation, diag));
+  MUSE_TRY(muse_session_int(s, "eos_token_id", -1, INT32_MAX, &eos, diag));
+  MUSE_TRY(muse_session_int(s, "seed", 0, UINT32_MAX, &seed, diag));
+  MUSE_TRY(muse_session_text(s, "tokenizer", &s->tokenizer, diag));
+  if (!*s->tokenizer) s->tokenizer = NULL;
+  s->eos = (int32_t)eos;
+  s->seed = (uint32_t)seed;
+  return MUSE_OK;
+}
+
+static MuseStatus open_plan(MuseSession *s, MuseDiag *diag) {
+  MuseStr text = {0};
+  MuseStatus status = muse_read_file(s->path, MUSE_MAX_IR_TEXT, &text, diag);
+  if (status == MUSE_OK) {
+    s->plan_hash = muse_hash128(muse_str_text(&text), text.len);
+    muse_diag_set_source(diag, s->path, muse_str_text(&text), text.len);
+    status = muse_plan_parse(s->path, muse_str_text(&text), text.len, &s->plan, diag);
+  }
+  muse_str_free(&text);
+  MUSE_TRY(status);
+  s->module = s->plan->module;
+  return read_sizes(s, diag);
+}
+
+MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out, MuseDiag *diag) {
+  *out = (MuseSession){.path = strdup(path), .quiet = options->quiet};
+  MUSE_ASSERT(out->path);
+  if (options->threads < 0 || options->threads > 4096)
+    return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld", (long long)options->threads);
+  MUSE_TRY(open_plan(out, diag));
+  MuseExecutorOptions eo = {.threads = (int)options->threads, .cpu_level = options->cpu_level, .cache_dir = options->cache_dir,
+                            .no_cache = options->no_cache, .quiet = options->quiet};
+  return muse_executor_create(out->plan, &eo, &out->executor, diag);
+}
+
+void muse_session_close(MuseSession *s) {
+  muse_executor_destroy(s->executor);
+  muse_plan_destroy(s->plan);
+  free(s->path);
+  *s = (MuseSession){0};
+}
+
+MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, MuseDiag *diag) {
+  const char *present[16];
+  int n = 0;
+  for (; *functions; functions++)
+    if (muse_executor_has_function(s->executor, *functions) && n < 16) present[n++] = *functions;
+  MUSE_TRY(muse_executor_prepare(s->executor, present, n, diag));
+  MuseExecutorStats stats = muse_executor_stats(s->executor);
+  if (!s->quiet)
+    fprintf(stderr, "kernels: %d, of which %d compiled now (%.1f s) and %d from the cache\n", stats.kernels, stats.compiled, stats.compile_seconds,
+            stats.cached);
+  return MUSE_OK;
+}
+
+// ---- buffers ----
+
+MuseStatus muse_session_buffer(const MuseSession *s, const char *name, const MuseType *type, void **out_data, MuseDiag *diag) {
+  const MuseBuffer *buffer = muse_module_buffer(s->module, name);
+  if (!buffer || (type && !muse_type_eq(buffer->type, *type)))
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the plan has no buffer '%s' of the right type; run musec again on its configuration", s->path, name);
+  *out_data = muse_executor_buffer(s->executor, name);
+  return MUSE_OK;
+}
+
+void muse_session_set_scalar(const MuseSession *s, const char *name, double value) {
+  const MuseBuffer *buffer = muse_module_buffer(s->module, name);
+  if (buffer && muse_type_eq(buffer->type, muse_scalar_type(MUSE_F32))) *(float *)muse_executor_buffer(s->executor, name) = (float)value;
+}
+
+void muse_session_set_rng(const MuseSession *s, uint32_t seed, uint64_t step) {
+  const MuseBuffer *buffer = muse_module_buffer(s->module, "rng");
+  if (!buffer || !muse_type_eq(buffer->type, muse_type1(MUSE_U32, 2))) return;
+  uint32_t *rng = muse_executor_buffer(s->executor, "rng");
+  rng[0] = seed;
+  rng[1] = (uint32_t)step;
+}
+
+MuseStatus muse_session_set_rows(const MuseSession *s, const int32_t *rows, MuseDiag *diag) {
+  MuseType type = muse_type2(MUSE_I32, s->batch, s->n_seq);
+  void *tokens, *targets;
+  MUSE_TRY(muse_session_buffer(s, "tokens", &type, &tokens, diag));
+  MUSE_TRY(muse_session_buffer(s, "targets", &type, &targets, diag));
+  size_t bytes = (size_t)s->n_seq * sizeof(int32_t);
+  for (int64_t b = 0; b < s->batch; b++) {
+    const int32_t *row = rows + b * (s->n_seq + 1);
+    memcpy((int32_t *)tokens + b * s->n_seq, row, bytes);
+    memcpy((int32_t *)targets + b * s->n_seq, row + 1, bytes);
+  }
+  return MUSE_OK;
+}
+
+// ---- parameters ----
+
+MuseStatus muse_session_refresh(MuseSession *s, MuseDiag *diag) {
+  if (!s->set_up && muse_executor_has_function(s->executor, "setup")) MUSE_TRY(muse_executor_run(s->executor, "setup", diag));
+  s->set_up = true;
+  if (muse_executor_has_function(s->executor, "pack")) MUSE_TRY(muse_executor_run(s->executor, "pack", diag));
+  return MUSE_OK;
+}
+
+static MuseStatus load_checkpoint(MuseSession *s, const char *path, uint64_t *out_step, MuseDiag *diag) {
+  MuseCheckpoint *checkpoint;
+  MUSE_TRY(muse_checkpoint_open(path, &checkpoint, diag));
+  MuseTensorList tensors = {0};
+  muse_params_tensors(s, true, &tensors);
+  MuseStatus status = muse_checkpoint_restore(checkpoint, tensors.data, tensors.len, diag);
+  if (out_step) *out_step = muse_checkpoint_state(checkpoint)->step;
+  muse_vec_free(&tensors);
+  muse_checkpoint_close(checkpoint);
+  return status;
+}
+
+MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
+  if (out_step) *out_step = 0;
+  if (options->checkpoint && options->params)
+    return muse_error(diag, MUSE_ERR_INPUT, "give the parameters either by --checkpoint or by --params, not both");
+  if (options->checkpoint) MUSE_TRY(load_checkpoint(s, options->checkpoint, out_step, diag));
+  else if (options->params) MUSE_TRY(muse_params_load(s, options->params, diag));
+  else MUSE_TRY(muse_params_init(s, s->seed, diag));
+  return muse_session_refresh(s, diag);
+}

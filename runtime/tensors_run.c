@@ -1,0 +1,158 @@
+// The command `tensors`: what the model computes on given parameters and tokens, in a file that other programs read.
+#include "ir/base/vec.h"
+#include "runtime/check_eval.h"
+#include "runtime/commands.h"
+#include "runtime/mixture.h"
+#include "runtime/params.h"
+#include "runtime/step.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Arguments {
+  MuseSessionOptions session;
+  MuseParamsOptions params;
+  const char *tokens, *output, *check;
+  int64_t step;
+} Arguments;
+
+// The tensors of the file; names and data that were made for it are in the arena.
+typedef struct Output {
+  MuseArena *arena;
+  MUSE_VEC(MuseStoredTensor) tensors;
+} Output;
+
+static void add(Output *out, const char *name, MuseDtype dtype, int rank, const int64_t *shape, const void *data) {
+  muse_vec_push(&out->tensors, muse_stored_tensor(name, muse_stored_type_of(dtype), rank, shape, data));
+}
+
+// layers.N.green [B,H,T,2] from green.N.re and green.N.im [B,T,H].
+static void add_green(const MuseSession *s, int64_t layer, Output *out) {
+  char name[64];
+  snprintf(name, sizeof name, "green.%lld.re", (long long)layer);
+  const MuseBuffer *re = muse_module_buffer(s->module, name);
+  snprintf(name, sizeof name, "green.%lld.im", (long long)layer);
+  const MuseBuffer *im = muse_module_buffer(s->module, name);
+  if (!re || !im || re->type.rank != 3 || re->type.dtype != MUSE_F32 || !muse_type_eq(re->type, im->type)) return;
+  int64_t B = re->type.dim[0], T = re->type.dim[1], H = re->type.dim[2];
+  const float *x = muse_executor_buffer(s->executor, re->name), *y = muse_executor_buffer(s->executor, im->name);
+  float *g = MUSE_NEW_ARRAY(out->arena, float, 2 * B * T * H);
+  for (int64_t b = 0; b < B; b++)
+    for (int64_t t = 0; t < T; t++)
+      for (int64_t h = 0; h < H; h++) {
+        int64_t from = (b * T + t) * H + h, to = ((b * H + h) * T + t) * 2;
+        g[to] = x[from];
+        g[to + 1] = y[from];
+      }
+  const int64_t shape[4] = {B, H, T, 2};
+  add(out, muse_arena_printf(out->arena, "layers.%lld.green", (long long)layer), MUSE_F32, 4, shape, g);
+}
+
+// Gradients of the loss of this one micro-batch: those of a step are divided by the number of micro-batches.
+static void add_gradients(const MuseSession *s, Output *out) {
+  for (int i = 0; i < s->module->n_buffers; i++) {
+    const MuseBuffer *b = s->module->buffers[i];
+    if (strcmp(b->role, "grad") != 0) continue;
+    void *data = muse_executor_buffer(s->executor, b->name);
+    if (b->type.dtype == MUSE_F32 && s->accumulation > 1)
+      for (int64_t j = 0, n = muse_type_elements(b->type); j < n; j++) ((float *)data)[j] *= (float)s->accumulation;
+    add(out, b->name, b->type.dtype, b->type.rank, b->type.dim, data);
+  }
+}
+
+static MuseStatus read_rows(const MuseSession *s, const Arguments *a, MuseDiag *diag) {
+  MuseDataOptions o = {.row_tokens = s->n_seq, .vocab_size = s->vocab_size, .eos = s->eos, .seed = s->seed};
+  MuseDataSource *data = NULL;
+  int64_t n = s->batch * (s->n_seq + 1);
+  int32_t *rows = calloc((size_t)n, sizeof *rows);
+  if (!rows) muse_out_of_memory((size_t)n * sizeof *rows);
+  MuseDataCursor cursor = {0};
+  MuseStatus status = muse_data_open(a->tokens, &o, &data, diag);
+  if (status == MUSE_OK && a->step >= muse_data_n_steps(data))
+    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds %lld steps; --step goes from 0 to %lld", a->tokens, (long long)muse_data_n_steps(data),
+                        (long long)muse_data_n_steps(data) - 1);
+  for (int64_t i = 0; i <= a->step && status == MUSE_OK; i++) status = muse_data_next(data, &cursor, s->batch, rows, diag);
+  if (status == MUSE_OK) status = muse_session_set_rows(s, rows, diag);
+  muse_data_close(data);
+  free(rows);
+  return status;
+}
+
+// Runs a function, or checks it kernel by kernel, which runs it too.
+static MuseStatus run_function(MuseSession *s, const char *name, bool check, MuseCheckReport *report, MuseDiag *diag) {
+  if (!muse_executor_has_function(s->executor, name)) return MUSE_OK;
+  return check ? muse_check_eval(s, name, report, diag) : muse_executor_run(s->executor, name, diag);
+}
+
+static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *diag) {
+  MuseCheckReport report = {0};
+  MuseStatus status = check ? run_function(s, "pack", true, &report, diag) : MUSE_OK, one;
+  for (int i = 0; i < s->module->n_buffers; i++) {
+    const MuseBuffer *b = s->module->buffers[i];
+    if (strcmp(b->role, "grad") == 0) memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
+  }
+  muse_session_set_rng(s, s->seed, 0);
+  static const char *const functions[] = {"inspect", "grad"}; // grad last: its loss is the one that belongs to the gradients
+  for (int i = 0; i < 2; i++)
+    if ((one = run_function(s, functions[i], check, &report, diag)) != MUSE_OK) status = one;
+  if (check) muse_check_report_print(&report, stderr);
+  muse_check_report_free(&report);
+  MUSE_TRY(status);
+  const MuseBuffer *loss = muse_module_buffer(s->module, "loss"), *logits = muse_module_buffer(s->module, "logits");
+  if (loss) add(out, "loss", loss->type.dtype, loss->type.rank, loss->type.dim, muse_executor_buffer(s->executor, "loss"));
+  const int64_t shape[3] = {s->batch, s->n_seq, s->vocab_size};
+  if (logits && muse_type_elements(logits->type) == shape[0] * shape[1] * shape[2])
+    add(out, "logits", logits->type.dtype, 3, shape, muse_executor_buffer(s->executor, "logits"));
+  for (int64_t layer = 0; layer < s->n_layers; layer++) add_green(s, layer, out);
+  add_gradients(s, out);
+  return MUSE_OK;
+}
+
+static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, Output *out, MuseDiag *diag) {
+  static const char *const functions[] = {"setup", "pack", "inspect", "grad", NULL};
+  bool check;
+  if (!a->tokens || !a->output) return muse_error(diag, MUSE_ERR_INPUT, "muse-run tensors needs --tokens FILE and --out FILE");
+  if (!muse_str_ends_with(a->tokens, ".safetensors"))
+    return muse_error(diag, MUSE_ERR_INPUT, "--tokens takes a .safetensors file with a tensor 'tokens'");
+  if (a->step < 0) return muse_error(diag, MUSE_ERR_INPUT, "--step takes a number from 0 on");
+  MUSE_TRY(muse_check_option(a->check, &check, diag));
+  MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MUSE_TRY(read_rows(s, a, diag));
+  MUSE_TRY(muse_session_prepare(s, functions, diag));
+  MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));
+  MUSE_TRY(collect(s, check, out, diag));
+  MUSE_TRY(muse_safetensors_write(a->output, out->tensors.data, out->tensors.len, NULL, 0, NULL, diag));
+  printf("%s: %zu tensors\n", a->output, out->tensors.len);
+  return MUSE_OK;
+}
+
+MuseStatus muse_command_tensors(int argc, char **argv, MuseDiag *diag) {
+  Arguments a = {0};
+  const MuseOption table[] = {
+      MUSE_PARAMS_OPTION_ROWS(a.params),
+      {"tokens", 0, MUSE_OPT_TEXT, "FILE", "Safetensors file with the tensor 'tokens' [steps, B, n_seq + 1].", &a.tokens},
+      {"out", 'o', MUSE_OPT_TEXT, "FILE", "Write logits, loss, grad.NAME and layers.N.green there, as safetensors.", &a.output},
+      {"step", 0, MUSE_OPT_INT, "I", "Use this step of 'tokens' (0).", &a.step},
+      MUSE_CHECK_OPTION_ROW(a.check),
+      MUSE_SESSION_OPTION_ROWS(a.session),
+      {0},
+  };
+  MuseTextList operands = {0};
+  const char *plan = NULL;
+  bool help = false;
+  MuseSession session = {0};
+  Output out = {.arena = muse_arena_create()};
+  MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
+  if (status == MUSE_OK && help) {
+    muse_options_help(table, "muse-run tensors [options] PLAN --params FILE --tokens FILE --out FILE",
+                      "Writes what the model computes, under the names of docs/model.md, to compare it with another program.", stdout);
+  } else if (status == MUSE_OK) {
+    status = muse_plan_operand(&operands, "tensors", &plan, diag);
+    if (status == MUSE_OK) status = tensors(plan, &a, &session, &out, diag);
+  }
+  muse_vec_free(&out.tensors);
+  muse_arena_destroy(out.arena);
+  muse_session_close(&session);
+  muse_text_list_free(&operands);
+  return status;
+}

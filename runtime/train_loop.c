@@ -1,0 +1,202 @@
+// The loop of training: steps, and what happens between them.
+#include "runtime/train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_BAD_STEPS = 5 }; // in a row
+
+MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss, MuseDiag *diag) {
+  MuseType scalar = muse_scalar_type(MUSE_F32);
+  int64_t held_out = muse_data_validation_rows(data) / s->batch;
+  *out_any = muse_data_validation_rows(data) > 0 && muse_executor_has_function(s->executor, "loss");
+  if (!*out_any) return MUSE_OK;
+  if (batches > held_out) batches = held_out;
+  if (batches < 1) batches = 1;
+  void *loss;
+  MUSE_TRY(muse_session_buffer(s, "loss", &scalar, &loss, diag));
+  int32_t *rows = calloc((size_t)(s->batch * (s->n_seq + 1)), sizeof *rows);
+  if (!rows) muse_out_of_memory((size_t)(s->batch * (s->n_seq + 1)) * sizeof *rows);
+  MuseDataCursor cursor = {0};
+  MuseStatus status = MUSE_OK;
+  double sum = 0;
+  for (int64_t i = 0; i < batches && status == MUSE_OK; i++) {
+    status = muse_data_validation_next(data, &cursor, s->batch, rows, diag);
+    if (status == MUSE_OK) status = muse_session_set_rows(s, rows, diag);
+    if (status == MUSE_OK) status = muse_executor_run(s->executor, "loss", diag);
+    sum += (double)*(const float *)loss;
+  }
+  free(rows);
+  *out_loss = sum / (double)batches;
+  return status;
+}
+
+static bool is_due(int64_t interval, uint64_t step) { return interval > 0 && step % (uint64_t)interval == 0; }
+
+// ---- what is written down ----
+
+// use_lap, use_mourre: what the plan reports of the layers, of the last micro-batch.
+static void add_reports(MuseTraining *t) {
+  const MuseSession *s = &t->session;
+  double values[1024];
+  for (int i = 0; i < s->module->n_buffers; i++) {
+    const MuseBuffer *b = s->module->buffers[i];
+    bool max_g2 = muse_str_starts_with(b->name, "lap.max_g2.");
+    if (b->type.dtype != MUSE_F32 || !(max_g2 || muse_str_starts_with(b->name, "lap.min_eta.") || muse_str_starts_with(b->name, "mourre.kappa.")))
+      continue;
+    const float *data = muse_executor_buffer(s->executor, b->name);
+    int64_t n = muse_type_elements(b->type);
+    if (n > 1024) n = 1024;
+    MuseStr key = {0};
+    if (max_g2) muse_str_appendf(&key, "lap.max_g.%s", b->name + strlen("lap.max_g2."));
+    else muse_str_append(&key, b->name);
+    for (int64_t j = 0; j < n; j++) values[j] = max_g2 ? sqrt((double)data[j]) : (double)data[j];
+    if (b->type.rank == 0) muse_metrics_real(t->metrics, key.data, values[0]);
+    else muse_metrics_reals(t->metrics, key.data, values, n);
+    muse_str_free(&key);
+  }
+}
+
+static void print_json(const MuseTraining *t, const MuseStepResult *r) {
+  printf("{\"step\":%llu,\"loss\":", (unsigned long long)t->state.step);
+  MuseStr line = {0};
+  double numbers[3] = {r->loss, r->grad_norm, r->learning_rate};
+  const char *const keys[3] = {"", ",\"grad_norm\":", ",\"learning_rate\":"};
+  for (int i = 0; i < 3; i++) {
+    muse_str_append(&line, keys[i]);
+    if (isfinite(numbers[i])) muse_str_appendf(&line, "%.17g", numbers[i]);
+    else muse_json_append_real(&line, numbers[i]);
+  }
+  printf("%s%s}\n", muse_str_text(&line), r->bad ? ",\"bad\":true" : "");
+  fflush(stdout);
+  muse_str_free(&line);
+}
+
+static MuseStatus record_step(MuseTraining *t, const MuseStepResult *r, double seconds, double tokens, MuseDiag *diag) {
+  if (t->json) print_json(t, r);
+  if (!t->metrics) return MUSE_OK;
+  muse_metrics_begin(t->metrics, (int64_t)t->state.step, r->bad ? "bad" : "train");
+  muse_metrics_real(t->metrics, "loss", r->loss);
+  muse_metrics_real(t->metrics, "grad_norm", r->grad_norm);
+  muse_metrics_real(t->metrics, "learning_rate", r->learning_rate);
+  if (r->bad) {
+    muse_metrics_text(t->metrics, "reason", muse_str_text(&t->stepper.reason));
+  } else {
+    muse_metrics_real(t->metrics, "smoothed_loss", t->state.smoothed_loss);
+    muse_metrics_int(t->metrics, "tokens", (int64_t)t->state.tokens);
+    muse_metrics_real(t->metrics, "tokens_per_second", seconds > 0 ? tokens / seconds : 0);
+    if (t->state.step == 1 || is_due(t->habits.log_interval, t->state.step)) add_reports(t);
+  }
+  return muse_metrics_end(t->metrics, NULL, diag);
+}
+
+static MuseStatus validate(MuseTraining *t, MuseDiag *diag) {
+  bool any;
+  double loss;
+  MUSE_TRY(muse_validate(&t->session, t->data, t->habits.eval_batches, &any, &loss, diag));
+  if (!any) return MUSE_OK;
+  bool bytes = t->tokenizer && muse_str_eq(muse_tokenizer_name(t->tokenizer), "bytes");
+  if (loss < t->state.best_validation_loss) t->state.best_validation_loss = loss;
+  if (bytes) muse_progress_message(t->progress, "validation after step %llu: loss %.4f (%.3f bits a byte)", (unsigned long long)t->state.step, loss, loss / M_LN2);
+  else muse_progress_message(t->progress, "validation after step %llu: loss %.4f", (unsigned long long)t->state.step, loss);
+  if (!t->metrics) return MUSE_OK;
+  muse_metrics_begin(t->metrics, (int64_t)t->state.step, "validation");
+  muse_metrics_real(t->metrics, "loss", loss);
+  if (bytes) muse_metrics_real(t->metrics, "bits_per_byte", loss / M_LN2);
+  return muse_metrics_end(t->metrics, NULL, diag);
+}
+
+static void collect_text(void *context, const char *text, size_t length) { muse_str_append_n(context, text, length); }
+
+static MuseStatus sample(MuseTraining *t, MuseDiag *diag) {
+  MuseGenerateOptions o = {.prompt = t->habits.sample_prompt, .max_tokens = t->habits.sample_tokens, .stop = t->stop,
+                           .sampler = {.temperature = t->habits.sample_temperature, .top_p = 1, .seed = (uint32_t)t->state.step}};
+  MuseGenerateResult result;
+  MuseStr text = {0};
+  MuseStatus status = muse_generate(&t->decoder, t->tokenizer, &o, collect_text, &text, &result, diag);
+  if (status == MUSE_OK) {
+    muse_progress_message(t->progress, "sample after step %llu: %s%s", (unsigned long long)t->state.step, o.prompt, muse_str_text(&text));
+    if (t->metrics) {
+      muse_metrics_begin(t->metrics, (int64_t)t->state.step, "sample");
+      muse_metrics_text(t->metrics, "prompt", o.prompt);
+      muse_metrics_text(t->metrics, "text", muse_str_text(&text));
+      status = muse_metrics_end(t->metrics, NULL, diag);
+    }
+  }
+  muse_str_free(&text);
+  return status;
+}
+
+static MuseStatus save(MuseTraining *t, MuseDiag *diag) {
+  if (!t->run_dir || t->saved_step == (int64_t)t->state.step) return MUSE_OK;
+  MUSE_TRY(muse_checkpoint_save(t->run_dir, &t->state, t->tensors.data, t->tensors.len, (int)t->habits.keep_checkpoints, diag));
+  t->saved_step = (int64_t)t->state.step;
+  return MUSE_OK;
+}
+
+// ---- a step ----
+
+// A step whose numbers went bad: it was not applied. Ends the run when that will not pass by itself.
+static MuseStatus tell_bad_step(MuseTraining *t, const MuseStepResult *r, MuseDiag *diag) {
+  unsigned long long step = t->state.step;
+  t->state.bad_steps++;
+  if (!r->ruined && t->state.bad_steps < MAX_BAD_STEPS) {
+    muse_progress_message(t->progress, "step %llu was left out: %s", step, muse_str_text(&t->stepper.reason));
+    return MUSE_OK;
+  }
+  MuseStr kept = {0};
+  if (t->saved_step >= 0) muse_str_appendf(&kept, "; the checkpoint of step %lld in '%s' is good", (long long)t->saved_step, t->run_dir);
+  muse_error(diag, MUSE_ERR_NUMERIC,
+             "the numbers went bad in %d step%s in a row and nothing of them was applied; in step %llu %s%s. Lower learning_rate (from 1e-4 to "
+             "1e-5, say; it is %g now), set use_mixed_precision: false, compile again and go on with --resume",
+             t->state.bad_steps, t->state.bad_steps == 1 ? "" : "s", step, muse_str_text(&t->stepper.reason), muse_str_text(&kept),
+             t->stepper.numbers.learning_rate);
+  muse_str_free(&kept);
+  return MUSE_ERR_NUMERIC;
+}
+
+static MuseStatus one_step(MuseTraining *t, MuseDiag *diag) {
+  MuseSession *s = &t->session;
+  MuseStepResult r;
+  int64_t micro_rows = s->batch * (s->n_seq + 1);
+  double start = muse_seconds(), tokens = (double)(s->accumulation * s->batch * s->n_seq);
+  for (int64_t a = 0; a < s->accumulation; a++)
+    MUSE_TRY(muse_data_next(t->data, &t->state.cursor, s->batch, t->rows + a * micro_rows, diag));
+  MUSE_TRY(muse_stepper_run(&t->stepper, t->state.step, t->rows, &r, diag));
+  double seconds = muse_seconds() - start;
+  t->state.step++;
+  t->state.tokens += (uint64_t)tokens;
+  t->state.seconds += seconds;
+  if (!r.bad) {
+    MuseSmoothed smoothed = {t->state.smoothed_loss, t->state.smoothed_weight};
+    muse_smoothed_add(&smoothed, r.loss, 0.95);
+    t->state.smoothed_loss = smoothed.value;
+    t->state.smoothed_weight = smoothed.weight;
+    t->state.bad_steps = 0;
+  }
+  MUSE_TRY(record_step(t, &r, seconds, tokens, diag));
+  if (r.bad) return tell_bad_step(t, &r, diag);
+  MuseProgressStep p = {.step = (int64_t)t->state.step, .loss = r.loss, .smoothed_loss = t->state.smoothed_loss, .learning_rate = r.learning_rate,
+                        .grad_norm = r.grad_norm, .tokens = tokens, .seconds = seconds, .memory_bytes = muse_process_memory()};
+  muse_progress_update(t->progress, &p);
+  return MUSE_OK;
+}
+
+MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
+  const MuseTrainHabits *h = &t->habits;
+  while ((int64_t)t->state.step < t->last_step && (int64_t)t->state.step < t->stop_step && !*t->stop) {
+    MUSE_TRY(one_step(t, diag));
+    bool last = (int64_t)t->state.step >= t->last_step;
+    if (*t->stop) break; // a step takes as long as it takes; a validation would keep the user waiting
+    if (h->eval_interval > 0 && (last || is_due(h->eval_interval, t->state.step))) MUSE_TRY(validate(t, diag));
+    if (h->sample_interval > 0 && t->tokenizer && (last || is_due(h->sample_interval, t->state.step))) MUSE_TRY(sample(t, diag));
+    if (is_due(h->save_interval, t->state.step)) MUSE_TRY(save(t, diag));
+  }
+  MUSE_TRY(save(t, diag));
+  if ((int64_t)t->state.step >= t->last_step || !*t->stop) return MUSE_OK;
+  if (t->run_dir)
+    return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu, which is saved in '%s'; go on with --resume", (unsigned long long)t->state.step,
+                      t->run_dir);
+  return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu; nothing was saved, since no run folder was given with -o", (unsigned long long)t->state.step);
+}
