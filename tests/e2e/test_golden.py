@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""The reference cases of the model: loss, logits, gradients, Green's functions and six AdamW steps, computed in float64 by an
+independent program, against what the compiled plans compute. The folder of the cases is the meson option golden_dir."""
+import json
+import os
+import unittest
+
+import programs
+from programs import cosine, load, relative_error, run
+
+GOLDEN = os.environ.get('MUSE_GOLDEN', '')
+CASES = sorted(d for d in os.listdir(GOLDEN) if os.path.exists(os.path.join(GOLDEN, d, 'expected.json'))) if os.path.isdir(GOLDEN) else []
+
+DENSE = dict(loss=1e-5, logits=1e-4, gradient=1e-4, cosine=None, step=1e-4, green=1e-4)
+BITNET = dict(loss=2e-3, logits=1e-2, gradient=5e-2, cosine=0.998, step=1e-2, green=1e-2)
+
+
+@unittest.skipUnless(CASES, f'there are no reference cases in {GOLDEN!r} (meson option golden_dir)')
+class Golden(programs.Scratch):
+    def check_case(self, name):
+        bar = BITNET if 'bitnet' in name else DENSE
+        folder = os.path.join(GOLDEN, name)
+        with open(os.path.join(folder, 'expected.json'), encoding='utf-8') as f:
+            expected = json.load(f)
+        file = os.path.join(folder, 'expected.safetensors')
+        params = os.path.join(folder, 'params.safetensors')
+        plan, out = self.path('case.plan'), self.path('out.safetensors')
+        run('musec', os.path.join(folder, 'config.yaml'), '-o', plan)
+        run('muse-run', 'tensors', plan, '--params', params, '--tokens', file, '--out', out)
+        got, want, worst = load(out), load(file), {}
+        self.assertLessEqual(abs(got['loss'].data[0] - expected['loss']), bar['loss'])
+        self.assertEqual(set(want) - {'tokens'}, set(got) - {'loss'})
+        for tensor in sorted(set(want) - {'tokens'}):
+            kind = 'gradient' if tensor.startswith('grad.') else 'green' if tensor.endswith('.green') else 'logits'
+            self.assertEqual(got[tensor].shape, want[tensor].shape, tensor)
+            error = relative_error(got[tensor].data, want[tensor].data)
+            worst[kind] = max(worst.get(kind, (0, '')), (error, tensor))
+            with self.subTest(tensor=tensor):
+                self.assertLessEqual(error, bar[kind])
+                if kind == 'gradient' and bar['cosine']:
+                    self.assertGreaterEqual(cosine(got[tensor].data, want[tensor].data), bar['cosine'])
+        done = run('muse-run', 'train', plan, '--params', params, '--tokens', file, '--json')
+        steps = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(steps), len(expected['train_losses']))
+        for i, step in enumerate(steps):
+            with self.subTest(step=i):
+                self.assertLessEqual(abs(step['loss'] - expected['train_losses'][i]), bar['step'])
+        off = max(abs(s['loss'] - e) for s, e in zip(steps, expected['train_losses']))
+        print(f'{name}: loss off by {abs(got["loss"].data[0] - expected["loss"]):.1e}, six steps by {off:.1e}, worst',
+              ', '.join(f'{k} {e:.1e} ({t})' for k, (e, t) in sorted(worst.items())), flush=True)
+
+
+def add(name):
+    setattr(Golden, 'test_' + name.replace('-', '_'), lambda self: self.check_case(name))
+
+
+for case in CASES or ['missing']:
+    add(case)
+
+if __name__ == '__main__':
+    programs.main()
