@@ -4,7 +4,6 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 typedef struct Inputs { int64_t V; double spread; } Inputs;
 static void fill(void *user, int index, MuseTensor *t) {
@@ -86,6 +85,25 @@ Test(emit_cross_entropy, workspace_is_bounded) {
   cr_assert_gt(info.loop_count, 1);
   plan(2048, 257, 128, &info);
   cr_assert_leq(info.loop_count, 1);
+}
+
+// A frozen table, or a gradient of the table alone: what nobody asks for is not among the results.
+Test(emit_cross_entropy, some_results) {
+  static const char *const returns[] = {"({}) {\n%s  return %%5\n}", "({}) {\n%s  return %%6\n}", "({}, {}) {\n%s  return %%5, %%4\n}"};
+  for (size_t i = 0; i < sizeof returns / sizeof *returns; i++) {
+    char tail[512], text[1024];
+    snprintf(tail, sizeof tail, returns[i],
+             "  %4, %5, %6 = cross_entropy_grad %0, %1, %2, %3 : f32[], f32[21,9], f32[70,9]\n");
+    snprintf(text, sizeof text, "func @f(%%0 : f32[21,9], %%1 : f32[70,9], %%2 : i32[21], %%3 : f32[]) -> %s", tail);
+    MuseOp *kernel;
+    MuseModule *module = muse_harness_kernel("cross_entropy_grad", text, &kernel);
+    Inputs in = {70, 0.5};
+    MuseHarness options = {.fill = fill, .user = &in, .only_best = true, .no_cross = true};
+    MuseHarnessReport report;
+    muse_harness_run(module, kernel, &options, &report);
+    cr_assert_lt(report.worst, 2e-5, "%g", report.worst);
+    muse_module_destroy(module);
+  }
 }
 
 // More tokens than one round takes: the sums over rounds, and a short last round.
