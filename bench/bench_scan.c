@@ -1,5 +1,6 @@
-// Time per token of the scans and of windowed attention on one core, over the length of the text, the size of a head and the
-// window. The recurrences are O(T): the first table ends with the growth of the time per token from the shortest to the longest.
+// Time per token of the scans and of windowed attention on one core, over the length of the text, the size of a head
+// and the window. The recurrences are O(T): the first table ends with the growth of the time per token from the
+// shortest to the longest.
 //
 //   bench-scan [LIBRARY]     (default: libmuse-cpu.so beside the program)
 
@@ -16,7 +17,8 @@ static double seconds_now(void) {
 
 static const MuseCpuModule *load(const char *path) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  const MuseCpuModule *(*entry)(void) = library ? (const MuseCpuModule *(*)(void))dlsym(library, "muse_cpu_module") : NULL;
+  const MuseCpuModule *(*entry)(void) =
+      library ? (const MuseCpuModule *(*)(void))dlsym(library, "muse_cpu_module") : NULL;
   if (!entry) {
     fprintf(stderr, "bench-scan: cannot load %s: %s\n", path, dlerror());
     exit(1);
@@ -39,14 +41,18 @@ static void fill(const MuseKernelCall *c) {
 }
 
 // Nanoseconds per token and head: the best of several runs.
-static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t T, int64_t H, int64_t d, const char *score, int64_t window) {
-  const MuseType x = muse_type4(MUSE_F32, 1, T, H, d), a = muse_type3(MUSE_F32, 1, T, H), doc = muse_type2(MUSE_I32, 1, T);
+static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t T, int64_t H, int64_t d, const char *score,
+                      int64_t window) {
+  const MuseType x = muse_type4(MUSE_F32, 1, T, H, d), a = muse_type3(MUSE_F32, 1, T, H),
+                 doc = muse_type2(MUSE_I32, 1, T);
   const MuseType eta = muse_type1(MUSE_F32, H);
   MuseType types[8];
   int n = 0;
   switch (kind) {
     case MUSE_OP_green_scan: types[n++] = a, types[n++] = eta, types[n++] = doc; break;
-    case MUSE_OP_green_scan_grad: types[n++] = a, types[n++] = a, types[n++] = doc, types[n++] = a, types[n++] = a; break;
+    case MUSE_OP_green_scan_grad:
+      types[n++] = a, types[n++] = a, types[n++] = doc, types[n++] = a, types[n++] = a;
+      break;
     case MUSE_OP_resolvent_scan: case MUSE_OP_resolvent_scan_grad:
       types[n++] = x, types[n++] = x, types[n++] = x, types[n++] = a, types[n++] = a, types[n++] = doc;
       if (kind == MUSE_OP_resolvent_scan_grad) types[n++] = x;
@@ -75,9 +81,11 @@ static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t T, int6
 
 static void lengths(const MuseCpuModule *cpu, int64_t H, int64_t d) {
   static const int64_t lengths[] = {512, 2048, 8192, 65536};
-  static const MuseOpKind kinds[] = {MUSE_OP_green_scan, MUSE_OP_green_scan_grad, MUSE_OP_resolvent_scan, MUSE_OP_resolvent_scan_grad};
+  static const MuseOpKind kinds[] = {MUSE_OP_green_scan, MUSE_OP_green_scan_grad, MUSE_OP_resolvent_scan,
+                                     MUSE_OP_resolvent_scan_grad};
   double first[2] = {0}, last[2] = {0};
-  printf("\nns per token and head, H %d, d %d\n%8s %11s %11s %11s %11s\n", (int)H, (int)d, "T", "green", "green'", "resolvent", "resolvent'");
+  printf("\nns per token and head, H %d, d %d\n%8s %11s %11s %11s %11s\n", (int)H, (int)d, "T", "green", "green'",
+         "resolvent", "resolvent'");
   for (size_t t = 0; t < sizeof lengths / sizeof *lengths; t++) {
     double ns[4];
     for (int k = 0; k < 4; k++) ns[k] = measure(cpu, kinds[k], lengths[t], H, d, NULL, 0);
@@ -99,7 +107,8 @@ int main(int argc, char **argv) {
   lengths(cpu, 4, 32);
   lengths(cpu, 8, 64);
   lengths(cpu, 4, 128);
-  printf("\nwindowed attention, T 2048, H 4: ns per token and head (forward / backward)\n%8s %6s %24s %24s\n", "d", "W", "dot", "hyperbolic");
+  printf("\nwindowed attention, T 2048, H 4: ns per token and head (forward / backward)\n%8s %6s %24s %24s\n", "d", "W",
+         "dot", "hyperbolic");
   static const int64_t sizes[][2] = {{32, 64}, {32, 256}, {64, 64}, {64, 256}, {64, 512}, {128, 512}, {64, 2048}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     const int64_t d = sizes[i][0], W = sizes[i][1];

@@ -1,4 +1,5 @@
-// Generated f32 products of tiles: register blocks of mr rows by nv vectors, A broadcast from memory, B loaded by vectors.
+// Generated f32 products of tiles: register blocks of mr rows by nv vectors, A broadcast from memory, B loaded by
+// vectors.
 
 #include "compiler/emit_llvm_gemm_tile.h"
 
@@ -6,7 +7,8 @@
 
 // ---- internal functions ----
 
-bool muse_llvm_helper_begin(MuseLlvm *ll, const char *name, const LLVMTypeRef *params, int n_params, MuseLlvmHelper *out) {
+bool muse_llvm_helper_begin(MuseLlvm *ll, const char *name, const LLVMTypeRef *params, int n_params,
+                            MuseLlvmHelper *out) {
   LLVMTypeRef types[16];
   MUSE_ASSERT(n_params <= 16);
   for (int i = 0; i < n_params; i++) types[i] = params[i];
@@ -61,12 +63,14 @@ static LLVMValueRef active_columns(MuseLlvm *ll, const Block *block, int vector)
   return left >= ll->lanes ? NULL : muse_llvm_i64(ll, left);
 }
 
-// Adds A(i + first_row.., p) B(p, j..) for the rows first_row <= r < end_row; p is given by the byte addresses of A(i, p), B(p, j).
+// Adds A(i + first_row.., p) B(p, j..) for the rows first_row <= r < end_row; p is given by the byte addresses of A(i,
+// p), B(p, j).
 static void multiply_add(MuseLlvm *ll, const Block *block, LLVMValueRef a, LLVMValueRef b, int first_row, int end_row,
                          Accumulators acc) {
   LLVMValueRef row[MAX_VECTORS];
   for (int v = 0; v < block->vectors; v++)
-    row[v] = muse_llvm_load(ll, MUSE_F32, b, muse_llvm_i64(ll, (int64_t)v * ll->lanes), ll->lanes, active_columns(ll, block, v));
+    row[v] = muse_llvm_load(ll, MUSE_F32, b, muse_llvm_i64(ll, (int64_t)v * ll->lanes), ll->lanes,
+                            active_columns(ll, block, v));
   for (int r = first_row; r < end_row; r++) {
     LLVMValueRef x = muse_llvm_load(ll, MUSE_F32, a, muse_llvm_i64(ll, r * block->tile->a_row), 1, NULL);
     x = muse_llvm_splat(ll, x, ll->lanes);
@@ -84,7 +88,8 @@ static void accumulate_range(MuseLlvm *ll, const Block *block, LLVMValueRef begi
   muse_llvm_loop_begin(ll, &loop, begin, end, 1);
   for (int r = 0; r < block->rows; r++)
     for (int v = 0; v < block->vectors; v++) acc[r][v] = muse_llvm_loop_carry(ll, &loop, acc[r][v]);
-  LLVMValueRef a = element(ll, block->a, loop.index, block->tile->a_col), b = element(ll, block->b, loop.index, block->tile->ldb);
+  LLVMValueRef a = element(ll, block->a, loop.index, block->tile->a_col),
+               b = element(ll, block->b, loop.index, block->tile->ldb);
   multiply_add(ll, block, a, b, 0, block->rows, acc);
   for (int r = 0; r < block->rows; r++)
     for (int v = 0; v < block->vectors; v++) muse_llvm_loop_next(&loop, r * block->vectors + v, acc[r][v]);
@@ -120,7 +125,8 @@ static void emit_block(MuseLlvm *ll, Block block, LLVMValueRef i) {
   if (tile->shape == MUSE_GEMM_LOWER) accumulate_diagonal(ll, &block, i, true, acc);
   for (int r = 0; r < block.rows; r++)
     for (int v = 0; v < block.vectors; v++) {
-      LLVMValueRef at = muse_llvm_i64(ll, r * tile->ldc + (int64_t)v * ll->lanes), active = active_columns(ll, &block, v);
+      LLVMValueRef at = muse_llvm_i64(ll, r * tile->ldc + (int64_t)v * ll->lanes),
+                   active = active_columns(ll, &block, v);
       LLVMValueRef value = acc[r][v];
       if (tile->accumulate)
         value = LLVMBuildFAdd(ll->b, muse_llvm_load(ll, MUSE_F32, block.c, at, ll->lanes, active), value, "");
@@ -168,7 +174,8 @@ static void emit_gemm(MuseLlvm *ll, LLVMValueRef function, const MuseGemmTile *t
   int mr, nv;
   choose_block(ll, tile, &mr, &nv);
   const int64_t width = (int64_t)nv * ll->lanes, whole = tile->n / width * width;
-  Block block = {.tile = tile, .a = LLVMGetParam(function, 0), .b = LLVMGetParam(function, 1), .c = LLVMGetParam(function, 2)};
+  Block block = {
+      .tile = tile, .a = LLVMGetParam(function, 0), .b = LLVMGetParam(function, 1), .c = LLVMGetParam(function, 2)};
   if (whole > 0) {
     MuseLlvmLoop panels;
     block.vectors = nv;
@@ -187,9 +194,10 @@ static void emit_gemm(MuseLlvm *ll, LLVMValueRef function, const MuseGemmTile *t
 void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
   const bool triangle = tile->shape == MUSE_GEMM_LOWER || tile->shape == MUSE_GEMM_UPPER;
   MUSE_ASSERT(tile->m > 0 && tile->n > 0 && tile->k > 0 && (!triangle || tile->m == tile->k));
-  const char *name = muse_arena_printf(ll->arena, "gemm_%lldx%lldx%lld_a%lld_%lld_b%lld_c%lld_%d%s", (long long)tile->m,
-                                       (long long)tile->n, (long long)tile->k, (long long)tile->a_row, (long long)tile->a_col,
-                                       (long long)tile->ldb, (long long)tile->ldc, (int)tile->shape, tile->accumulate ? "_add" : "");
+  const char *name =
+      muse_arena_printf(ll->arena, "gemm_%lldx%lldx%lld_a%lld_%lld_b%lld_c%lld_%d%s", (long long)tile->m,
+                        (long long)tile->n, (long long)tile->k, (long long)tile->a_row, (long long)tile->a_col,
+                        (long long)tile->ldb, (long long)tile->ldc, (int)tile->shape, tile->accumulate ? "_add" : "");
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->ptr, ll->ptr, ll->ptr}, 3, &helper)) {
     emit_gemm(ll, helper.function, tile);
@@ -200,9 +208,10 @@ void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a,
 
 // ---- layouts ----
 
-void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid,
-                         LLVMValueRef to) {
-  const char *name = muse_arena_printf(ll->arena, "pack_%lldx%lld_%lld", (long long)rows, (long long)columns, (long long)stride);
+void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t stride, LLVMValueRef from,
+                         LLVMValueRef valid, LLVMValueRef to) {
+  const char *name =
+      muse_arena_printf(ll->arena, "pack_%lldx%lld_%lld", (long long)rows, (long long)columns, (long long)stride);
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->ptr, ll->i64, ll->ptr}, 3, &helper)) {
     LLVMValueRef source = LLVMGetParam(helper.function, 0), count = LLVMGetParam(helper.function, 1);
@@ -213,7 +222,8 @@ void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t st
     LLVMValueRef out = element(ll, target, row.index, padded), in = element(ll, source, row.index, stride);
     const int64_t whole = columns / ll->lanes * ll->lanes;
     muse_llvm_loop_begin(ll, &column, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, whole), ll->lanes);
-    muse_llvm_store(ll, MUSE_F32, out, column.index, muse_llvm_load(ll, MUSE_F32, in, column.index, ll->lanes, NULL), ll->lanes, NULL);
+    muse_llvm_store(ll, MUSE_F32, out, column.index, muse_llvm_load(ll, MUSE_F32, in, column.index, ll->lanes, NULL),
+                    ll->lanes, NULL);
     muse_llvm_loop_end(ll, &column);
     if (whole < columns) {
       LLVMValueRef at = muse_llvm_i64(ll, whole), active = muse_llvm_i64(ll, columns - whole);
@@ -234,7 +244,8 @@ typedef enum UnpackMode { UNPACK_STORE, UNPACK_SUM, UNPACK_ACCUMULATE } UnpackMo
 
 static void unpack(MuseLlvm *ll, UnpackMode mode, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add,
                    LLVMValueRef valid, LLVMValueRef to) {
-  const char *name = muse_arena_printf(ll->arena, "unpack_%lld_%lld_%d", (long long)columns, (long long)stride, (int)mode);
+  const char *name =
+      muse_arena_printf(ll->arena, "unpack_%lld_%lld_%d", (long long)columns, (long long)stride, (int)mode);
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->ptr, ll->ptr, ll->i64, ll->ptr}, 4, &helper)) {
     const int64_t padded = muse_llvm_pad(ll, columns);
@@ -257,12 +268,13 @@ static void unpack(MuseLlvm *ll, UnpackMode mode, int64_t columns, int64_t strid
   muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){from, add, valid, to}, 4);
 }
 
-void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add, LLVMValueRef valid,
-                           LLVMValueRef to) {
+void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add,
+                           LLVMValueRef valid, LLVMValueRef to) {
   unpack(ll, add ? UNPACK_SUM : UNPACK_STORE, columns, stride, from, add ? add : from, valid, to);
 }
 
-void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid, LLVMValueRef to) {
+void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid,
+                               LLVMValueRef to) {
   unpack(ll, UNPACK_ACCUMULATE, columns, stride, from, from, valid, to);
 }
 
@@ -295,8 +307,10 @@ void muse_llvm_transpose_tile(MuseLlvm *ll, int64_t rows, int64_t columns, LLVMV
     LLVMValueRef block[64];
     muse_llvm_loop_begin(ll, &i, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, rows), n);
     muse_llvm_loop_begin(ll, &j, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, columns), n);
-    LLVMValueRef in = muse_llvm_address(ll, MUSE_F32, element(ll, LLVMGetParam(helper.function, 0), i.index, columns), j.index);
-    LLVMValueRef out = muse_llvm_address(ll, MUSE_F32, element(ll, LLVMGetParam(helper.function, 1), j.index, rows), i.index);
+    LLVMValueRef in =
+        muse_llvm_address(ll, MUSE_F32, element(ll, LLVMGetParam(helper.function, 0), i.index, columns), j.index);
+    LLVMValueRef out =
+        muse_llvm_address(ll, MUSE_F32, element(ll, LLVMGetParam(helper.function, 1), j.index, rows), i.index);
     for (int r = 0; r < n; r++) block[r] = muse_llvm_load(ll, MUSE_F32, in, muse_llvm_i64(ll, r * columns), n, NULL);
     transpose_block(ll, block);
     for (int r = 0; r < n; r++) muse_llvm_store(ll, MUSE_F32, out, muse_llvm_i64(ll, r * rows), block[r], n, NULL);

@@ -1,14 +1,14 @@
 #ifndef MUSE_COMPILER_EMIT_LLVM_GEMM_TILE_H
 #define MUSE_COMPILER_EMIT_LLVM_GEMM_TILE_H
 
-// Generated f32 matrix products and layout changes on tiles that lie in scratch (or anywhere with these strides). Each distinct
-// description becomes one internal function of the module, so calling the same product twice costs one call.
+// Generated f32 matrix products and layout changes on tiles that lie in scratch (or anywhere with these strides). Each
+// distinct description becomes one internal function of the module, so calling the same product twice costs one call.
 //
 //   C[m,n] = A[m,k] B[k,n]   or, with `accumulate`, C += A B
 //   A(i,p) = a[i*a_row + p*a_col]: any strides, so a transposed A is free (its elements are broadcast)
 //   B(p,j) = b[p*ldb + j], C(i,j) = c[i*ldc + j]: rows contiguous
-// All sizes are constants; strides count elements. Any n: the last vector of a row is masked. The order of the sum over k is
-// ascending and depends on nothing but the description (see UPPER); C is added last.
+// All sizes are constants; strides count elements. Any n: the last vector of a row is masked. The order of the sum over
+// k is ascending and depends on nothing but the description (see UPPER); C is added last.
 //
 // Block k yourself when B (k x 4 vectors) does not fit the first-level cache.
 
@@ -16,8 +16,9 @@
 
 typedef enum MuseGemmShape {
   MUSE_GEMM_FULL,
-  MUSE_GEMM_LOWER,     // k = m: A is lower triangular; elements above the diagonal, and the rows of B they meet, are not touched
-  MUSE_GEMM_UPPER,     // k = m: A is upper triangular; the diagonal block of a row is summed first
+  MUSE_GEMM_LOWER, // k = m: A is lower triangular; elements above the diagonal, and the rows of B they meet, are not
+                   // touched
+  MUSE_GEMM_UPPER, // k = m: A is upper triangular; the diagonal block of a row is summed first
   MUSE_GEMM_LOWER_OUT, // only C(i,j) with j <= i is needed; of the rest some is computed, some is left alone
 } MuseGemmShape;
 
@@ -33,15 +34,17 @@ void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a,
 // The number of columns rounded up to whole vectors of the target: row stride of padded tiles.
 int64_t muse_llvm_pad(const MuseLlvm *ll, int64_t columns);
 
-// Copies rows of `columns` f32, `stride` elements apart, into to[rows][pad(columns)]: rows from `valid` (i64) on and padding
-// columns become zero.
-void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid,
-                         LLVMValueRef to);
-// The reverse: stores the first `valid` rows of from[rows][pad(columns)]; with `add`, from and add (same layout) are summed.
+// Copies rows of `columns` f32, `stride` elements apart, into to[rows][pad(columns)]: rows from `valid` (i64) on and
+// padding columns become zero.
+void muse_llvm_pack_rows(MuseLlvm *ll, int64_t rows, int64_t columns, int64_t stride, LLVMValueRef from,
+                         LLVMValueRef valid, LLVMValueRef to);
+// The reverse: stores the first `valid` rows of from[rows][pad(columns)]; with `add`, from and add (same layout) are
+// summed.
 void muse_llvm_unpack_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef add_or_null,
                            LLVMValueRef valid, LLVMValueRef to);
 // to[i*stride + j] += from[i][j] for the first `valid` rows.
-void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid, LLVMValueRef to);
+void muse_llvm_accumulate_rows(MuseLlvm *ll, int64_t columns, int64_t stride, LLVMValueRef from, LLVMValueRef valid,
+                               LLVMValueRef to);
 // to[columns][rows] = from[rows][columns] transposed; rows and columns are multiples of the vector's lanes.
 void muse_llvm_transpose_tile(MuseLlvm *ll, int64_t rows, int64_t columns, LLVMValueRef from, LLVMValueRef to);
 
@@ -55,7 +58,8 @@ typedef struct MuseLlvmHelper {
   LLVMValueRef outer_function;
   LLVMBasicBlockRef outer_entry, outer_block;
 } MuseLlvmHelper;
-bool muse_llvm_helper_begin(MuseLlvm *ll, const char *name, const LLVMTypeRef *params, int n_params, MuseLlvmHelper *out);
+bool muse_llvm_helper_begin(MuseLlvm *ll, const char *name, const LLVMTypeRef *params, int n_params,
+                            MuseLlvmHelper *out);
 void muse_llvm_helper_end(MuseLlvm *ll, MuseLlvmHelper *helper);
 void muse_llvm_helper_call(MuseLlvm *ll, const MuseLlvmHelper *helper, LLVMValueRef *args, int n_args);
 

@@ -13,7 +13,9 @@ typedef struct Green {
   LLVMValueRef doc;       // row of doc
 } Green;
 
-static LLVMValueRef operand(MuseLlvm *ll, const MuseOp *op, int i) { return muse_llvm_operand(ll, muse_kernel_operand_of(op, i)); }
+static LLVMValueRef operand(MuseLlvm *ll, const MuseOp *op, int i) {
+  return muse_llvm_operand(ll, muse_kernel_operand_of(op, i));
+}
 
 // Loops over the tasks of the call and the vectors of a task, which `body` fills in.
 static void for_heads(MuseLlvm *ll, Green *cx, void (*body)(MuseLlvm *, const Green *)) {
@@ -22,7 +24,8 @@ static void for_heads(MuseLlvm *ll, Green *cx, void (*body)(MuseLlvm *, const Gr
   muse_llvm_loop_begin(ll, &task, ll->begin, ll->end, 1);
   LLVMValueRef n = muse_llvm_i64(ll, groups);
   cx->row = LLVMBuildUDiv(ll->b, task.index, n, "row");
-  LLVMValueRef first = LLVMBuildMul(ll->b, LLVMBuildURem(ll->b, task.index, n, ""), muse_llvm_i64(ll, MUSE_GREEN_HEADS), "");
+  LLVMValueRef first =
+      LLVMBuildMul(ll->b, LLVMBuildURem(ll->b, task.index, n, ""), muse_llvm_i64(ll, MUSE_GREEN_HEADS), "");
   LLVMValueRef past = LLVMBuildAdd(ll->b, first, muse_llvm_i64(ll, MUSE_GREEN_HEADS), "");
   LLVMValueRef end = muse_llvm_min(ll, past, muse_llvm_i64(ll, cx->H), false);
   LLVMValueRef doc = operand(ll, cx->op, 2);
@@ -56,9 +59,9 @@ static void store_at(MuseLlvm *ll, const Green *cx, int index, LLVMValueRef at, 
   if (result >= 0) muse_llvm_store(ll, MUSE_F32, muse_llvm_result(ll, result), at, value, ll->lanes, cx->active);
 }
 
-// With g = e - 1 the recurrence g_t = 1/(m_t - g_{t-1}) is e_t = u/(1 + u), u = kappa_t + i eta + e_{t-1} (e = 1 before a
-// document), which keeps what small kappa and eta have in digits: 2 + kappa would round them away, and g is near -1 there.
-// u/(1 + u) = (u + |u|^2)/|1 + u|^2, and |1 + u| >= 1.
+// With g = e - 1 the recurrence g_t = 1/(m_t - g_{t-1}) is e_t = u/(1 + u), u = kappa_t + i eta + e_{t-1} (e = 1 before
+// a document), which keeps what small kappa and eta have in digits: 2 + kappa would round them away, and g is near -1
+// there. u/(1 + u) = (u + |u|^2)/|1 + u|^2, and |1 + u| >= 1.
 static void forward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
@@ -127,7 +130,8 @@ void muse_llvm_emit_partial_sums(MuseLlvm *ll, int64_t rows, int64_t columns, LL
     MuseLlvmLoop loop;
     muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, rows), 1);
     LLVMValueRef sum = muse_llvm_loop_carry(ll, &loop, LLVMConstNull(muse_llvm_vector(ll->f32, ll->lanes)));
-    LLVMValueRef place_of = LLVMBuildAdd(ll->b, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, columns), ""), at, "");
+    LLVMValueRef place_of =
+        LLVMBuildAdd(ll->b, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, columns), ""), at, "");
     LLVMValueRef x = muse_llvm_load(ll, MUSE_F32, partial, place_of, ll->lanes, active);
     muse_llvm_loop_next(&loop, 0, LLVMBuildFAdd(ll->b, sum, x, ""));
     muse_llvm_loop_end(ll, &loop);

@@ -21,7 +21,8 @@ bool muse_emit_llvm_doc_begin(MuseLlvm *ll, const MuseOp *kernel) {
   muse_llvm_loop_begin(ll, &row, ll->begin, ll->end, 1);
   LLVMValueRef base = LLVMBuildNSWMul(ll->b, row.index, muse_llvm_i64(ll, T), "");
   muse_llvm_loop_begin(ll, &token, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, T), 1);
-  LLVMValueRef begin = muse_llvm_loop_carry(ll, &token, muse_llvm_i32(ll, 0)), starts = muse_llvm_loop_carry(ll, &token, never);
+  LLVMValueRef begin = muse_llvm_loop_carry(ll, &token, muse_llvm_i32(ll, 0)),
+               starts = muse_llvm_loop_carry(ll, &token, never);
   LLVMValueRef at = LLVMBuildNSWAdd(ll->b, base, token.index, ""), id = muse_llvm_load(ll, MUSE_I32, from, at, 1, NULL);
   begin = LLVMBuildSelect(ll->b, starts, LLVMBuildTrunc(ll->b, token.index, ll->i32, ""), begin, "");
   muse_llvm_store(ll, MUSE_I32, to, at, begin, 1, NULL);
@@ -40,7 +41,8 @@ bool muse_emit_llvm_doc_begin(MuseLlvm *ll, const MuseOp *kernel) {
 static LLVMValueRef frequencies(MuseLlvm *ll, int64_t half, double base, int lanes) {
   const int64_t n = (half + lanes - 1) / lanes * lanes;
   LLVMValueRef *values = MUSE_NEW_ARRAY(ll->arena, LLVMValueRef, n);
-  for (int64_t j = 0; j < n; j++) values[j] = LLVMConstReal(ll->f64, j < half ? pow(base, -(double)j / (double)half) : 0);
+  for (int64_t j = 0; j < n; j++)
+    values[j] = LLVMConstReal(ll->f64, j < half ? pow(base, -(double)j / (double)half) : 0);
   LLVMTypeRef type = LLVMArrayType2(ll->f64, (uint64_t)n);
   LLVMValueRef table = LLVMAddGlobal(ll->module, type, "frequencies");
   LLVMSetInitializer(table, LLVMConstArray2(ll->f64, values, (uint64_t)n));
@@ -52,7 +54,8 @@ static LLVMValueRef frequencies(MuseLlvm *ll, int64_t half, double base, int lan
 
 bool muse_emit_llvm_rope_table(MuseLlvm *ll, const MuseOp *kernel) {
   const MuseOp *op = muse_kernel_single_op(kernel);
-  const int64_t rows = muse_op_int(op, "rows"), half = muse_op_int(op, "half"), per_task = muse_rope_rows_per_task(kernel);
+  const int64_t rows = muse_op_int(op, "rows"), half = muse_op_int(op, "half"),
+                per_task = muse_rope_rows_per_task(kernel);
   const int lanes = ll->lanes > 1 ? ll->lanes / 2 : 1; // f64
   muse_llvm_stage_begin(ll, kernel, 0);
   LLVMValueRef table = frequencies(ll, half, muse_op_real(op, "base"), lanes), to = muse_llvm_result(ll, 0);
@@ -67,7 +70,8 @@ bool muse_emit_llvm_rope_table(MuseLlvm *ll, const MuseOp *kernel) {
   LLVMValueRef frequency = muse_llvm_load(ll, MUSE_F64, table, column.index, lanes, NULL), sine, cosine;
   muse_llvm_sincos(ll, LLVMBuildFMul(ll->b, muse_llvm_splat(ll, t, lanes), frequency, ""), &sine, &cosine);
   LLVMValueRef active = half % lanes == 0 ? NULL : LLVMBuildSub(ll->b, muse_llvm_i64(ll, half), column.index, "");
-  LLVMValueRef left = LLVMBuildNSWAdd(ll->b, at, column.index, ""), right = LLVMBuildNSWAdd(ll->b, left, muse_llvm_i64(ll, half), "");
+  LLVMValueRef left = LLVMBuildNSWAdd(ll->b, at, column.index, ""),
+               right = LLVMBuildNSWAdd(ll->b, left, muse_llvm_i64(ll, half), "");
   muse_llvm_store(ll, MUSE_F32, to, left, muse_llvm_convert(ll, cosine, MUSE_F64, MUSE_F32), lanes, active);
   muse_llvm_store(ll, MUSE_F32, to, right, muse_llvm_convert(ll, sine, MUSE_F64, MUSE_F32), lanes, active);
   muse_llvm_loop_end(ll, &column);
@@ -93,7 +97,8 @@ bool muse_emit_llvm_ring_write(MuseLlvm *ll, const MuseOp *kernel) {
   const MuseOp *op = muse_kernel_single_op(kernel);
   const MuseRingShape shape = muse_ring_shape(kernel);
   muse_llvm_stage_begin(ll, kernel, 0);
-  LLVMValueRef ring = operand(ll, op, 0), x = operand(ll, op, 1), to = muse_llvm_result(ll, 0), slots = muse_llvm_i64(ll, shape.slots);
+  LLVMValueRef ring = operand(ll, op, 0), x = operand(ll, op, 1), to = muse_llvm_result(ll, 0),
+               slots = muse_llvm_i64(ll, shape.slots);
   LLVMValueRef inner = muse_llvm_i64(ll, shape.inner_bytes), per_task = muse_llvm_i64(ll, shape.rows_per_task);
   LLVMValueRef position = muse_llvm_load(ll, MUSE_I64, operand(ll, op, 2), muse_llvm_i64(ll, 0), 1, NULL);
   LLVMValueRef slot = LLVMBuildSRem(ll->b, position, slots, "");

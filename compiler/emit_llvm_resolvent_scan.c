@@ -14,7 +14,9 @@ static void forward_chunk(MuseLlvm *ll, MuseScanChunk *cx) {
   muse_scan_product(ll, (MuseGemmTile){C, C, d, pd, 1, C, C, MUSE_GEMM_LOWER_OUT, false}, l->q, l->kt, l->m);
   muse_scan_rows(ll, cx, false, has_state);
   muse_scan_product(ll, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->m, l->v, l->out);
-  if (has_state) muse_scan_product(ll, (MuseGemmTile){C, pd, 2 * d, 2 * l->dp, 1, pd, pd, MUSE_GEMM_FULL, true}, l->left, l->state, l->out);
+  if (has_state)
+    muse_scan_product(ll, (MuseGemmTile){C, pd, 2 * d, 2 * l->dp, 1, pd, pd, MUSE_GEMM_FULL, true}, l->left, l->state,
+                      l->out);
   muse_scan_unpack(ll, cx, 0, l->out, -1);
   if (has_state) muse_scan_advance(ll, cx, muse_scan_tile(ll, l->state), muse_scan_tile(ll, l->state));
 }

@@ -1,4 +1,5 @@
-// The backward resolvent scan. With W = Re(A) o M, U = Re(A) o N, M_ts = q_t.k_s, N_ts = do_t.v_s, chunk by chunk from the end:
+// The backward resolvent scan. With W = Re(A) o M, U = Re(A) o N, M_ts = q_t.k_s, N_ts = do_t.v_s, chunk by chunk from
+// the end:
 //   dV = W^T dO + [Re A_C o K | -Im A_C o K] [Re Gamma; Im Gamma]
 //   dQ = U K + Re(P_t S do_t)             dK = U^T Q + Re(A_Cs Gamma v_s)
 //   Gamma' = P_C Gamma + sum_t P_t q_t do_t^T
@@ -26,8 +27,8 @@ static void step_state(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef from, LLVMV
 // Per token t (a lane each): with x = X^T (rows of d), e = E (Re above Im) and a the complex factor of the token,
 //   E_i <- Re(a_t e_i), the part of the gradient that crosses the state;  sum_t = a_t sum_i x_i e_i;
 //   scaled <- Re a_t x above (conjugate ? -Im : Im) a_t x.
-static void mix_with_state(MuseLlvm *ll, const MuseScanChunk *cx, int64_t x_tile, int64_t e_tile, int64_t scaled, MuseScanRow factor,
-                           MuseScanRow sum_row, bool conjugate) {
+static void mix_with_state(MuseLlvm *ll, const MuseScanChunk *cx, int64_t x_tile, int64_t e_tile, int64_t scaled,
+                           MuseScanRow factor, MuseScanRow sum_row, bool conjugate) {
   const int64_t C = cx->layout.chunk, d = cx->layout.d;
   LLVMValueRef xs = muse_scan_tile(ll, x_tile), es = muse_scan_tile(ll, e_tile), to = muse_scan_tile(ll, scaled);
   LLVMValueRef zero = LLVMConstNull(muse_llvm_vector(ll->f32, ll->lanes)), imaginary = muse_llvm_i64(ll, d * C);
@@ -39,7 +40,8 @@ static void mix_with_state(MuseLlvm *ll, const MuseScanChunk *cx, int64_t x_tile
   sum.im = muse_llvm_loop_carry(ll, &row, zero);
   LLVMValueRef at = index_of(ll, row.index, C, column.index), at_im = LLVMBuildNSWAdd(ll->b, at, imaginary, "");
   LLVMValueRef x = muse_llvm_load(ll, MUSE_F32, xs, at, ll->lanes, NULL);
-  MuseComplexValue e = {muse_llvm_load(ll, MUSE_F32, es, at, ll->lanes, NULL), muse_llvm_load(ll, MUSE_F32, es, at_im, ll->lanes, NULL)};
+  MuseComplexValue e = {muse_llvm_load(ll, MUSE_F32, es, at, ll->lanes, NULL),
+                        muse_llvm_load(ll, MUSE_F32, es, at_im, ll->lanes, NULL)};
   muse_llvm_loop_next(&row, 0, muse_llvm_fma(ll, x, e.re, sum.re));
   muse_llvm_loop_next(&row, 1, muse_llvm_fma(ll, x, e.im, sum.im));
   LLVMValueRef imim = LLVMBuildFNeg(ll->b, LLVMBuildFMul(ll->b, a.im, e.im, ""), "");
@@ -62,8 +64,10 @@ static MuseComplexValue inner_product(MuseLlvm *ll, const MuseScanChunk *cx, LLV
   MuseComplexValue sum = {muse_llvm_loop_carry(ll, &loop, zero), NULL};
   sum.im = muse_llvm_loop_carry(ll, &loop, zero);
   LLVMValueRef at_im = LLVMBuildNSWAdd(ll->b, loop.index, offset, "");
-  MuseComplexValue a = {muse_llvm_load(ll, MUSE_F32, x, loop.index, ll->lanes, NULL), muse_llvm_load(ll, MUSE_F32, x, at_im, ll->lanes, NULL)};
-  MuseComplexValue c = {muse_llvm_load(ll, MUSE_F32, y, loop.index, ll->lanes, NULL), muse_llvm_load(ll, MUSE_F32, y, at_im, ll->lanes, NULL)};
+  MuseComplexValue a = {muse_llvm_load(ll, MUSE_F32, x, loop.index, ll->lanes, NULL),
+                        muse_llvm_load(ll, MUSE_F32, x, at_im, ll->lanes, NULL)};
+  MuseComplexValue c = {muse_llvm_load(ll, MUSE_F32, y, loop.index, ll->lanes, NULL),
+                        muse_llvm_load(ll, MUSE_F32, y, at_im, ll->lanes, NULL)};
   sum = muse_complex_add(ll, sum, muse_complex_mul(ll, a, c));
   muse_llvm_loop_next(&loop, 0, sum.re);
   muse_llvm_loop_next(&loop, 1, sum.im);
@@ -94,7 +98,8 @@ static void store_green_gradient(MuseLlvm *ll, const MuseScanChunk *cx, MuseComp
   muse_llvm_loop_end(ll, &loop);
 
   muse_llvm_loop_begin(ll, &loop, begin, cx->valid, 1);
-  MuseComplexValue after, rectangle; // sum of y from t on; the rectangle sum less the column that token t-1 does not have
+  MuseComplexValue after,
+      rectangle; // sum of y from t on; the rectangle sum less the column that token t-1 does not have
   after.re = muse_llvm_loop_carry(ll, &loop, zero);
   after.im = muse_llvm_loop_carry(ll, &loop, zero);
   rectangle.re = muse_llvm_loop_carry(ll, &loop, zero);
@@ -103,7 +108,8 @@ static void store_green_gradient(MuseLlvm *ll, const MuseScanChunk *cx, MuseComp
   after = muse_complex_add(ll, after, muse_scan_load(ll, cx, MUSE_SCAN_Y, t, 1));
   rectangle = muse_complex_add(ll, rectangle, muse_scan_load(ll, cx, MUSE_SCAN_SUM, t, 1));
   MuseComplexValue z = muse_scan_load(ll, cx, MUSE_SCAN_Z, t, 1);
-  MuseComplexValue total = muse_complex_add(ll, muse_complex_add(ll, across, rectangle), muse_complex_add(ll, after, z));
+  MuseComplexValue total =
+      muse_complex_add(ll, muse_complex_add(ll, across, rectangle), muse_complex_add(ll, after, z));
   MuseComplexValue g = muse_scan_g(ll, cx, t, &first); // lambda = total / g = total conj(g) / |g|^2
   LLVMValueRef norm = muse_llvm_fma(ll, g.re, g.re, LLVMBuildFMul(b, g.im, g.im, ""));
   MuseComplexValue lambda = muse_complex_mul(ll, total, (MuseComplexValue){g.re, LLVMBuildFNeg(b, g.im, "")});
@@ -189,7 +195,8 @@ static void backward_head(MuseLlvm *ll, MuseScanChunk *cx) {
   LLVMValueRef number = LLVMBuildSub(ll->b, muse_llvm_i64(ll, l->n_groups - 1), group.index, "");
   LLVMValueRef first = LLVMBuildNSWMul(ll->b, number, muse_llvm_i64(ll, l->group), "");
   LLVMValueRef left = LLVMBuildSub(ll->b, muse_llvm_i64(ll, l->n_chunks), first, "");
-  LLVMValueRef count = muse_llvm_min(ll, left, muse_llvm_i64(ll, l->group), false), last = LLVMBuildSub(ll->b, count, one, "");
+  LLVMValueRef count = muse_llvm_min(ll, left, muse_llvm_i64(ll, l->group), false),
+               last = LLVMBuildSub(ll->b, count, one, "");
   muse_scan_copy(ll, state_at(ll, cx, l->saved, number), muse_scan_tile(ll, l->states), floats);
 
   muse_llvm_loop_begin(ll, &chunk, zero, last, 1);

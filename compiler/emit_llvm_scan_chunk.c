@@ -4,7 +4,9 @@
 
 // ---- tiles ----
 
-static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) { return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), ""); }
+static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) {
+  return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), "");
+}
 static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildNSWAdd(ll->b, x, y, ""); }
 
 MuseScanChunk muse_scan_chunk(MuseLlvm *ll, const MuseOp *kernel) {
@@ -42,8 +44,8 @@ static LLVMValueRef chunk_address(MuseLlvm *ll, const MuseScanChunk *cx, LLVMVal
 
 void muse_scan_pack(MuseLlvm *ll, const MuseScanChunk *cx, int operand, int64_t tile) {
   LLVMValueRef base = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, operand));
-  muse_llvm_pack_rows(ll, cx->layout.chunk, cx->layout.d, cx->layout.H * cx->layout.d, chunk_address(ll, cx, base), cx->valid,
-                      muse_scan_tile(ll, tile));
+  muse_llvm_pack_rows(ll, cx->layout.chunk, cx->layout.d, cx->layout.H * cx->layout.d, chunk_address(ll, cx, base),
+                      cx->valid, muse_scan_tile(ll, tile));
 }
 
 void muse_scan_transpose(MuseLlvm *ll, const MuseScanChunk *cx, int64_t from, int64_t to) {
@@ -66,7 +68,8 @@ void muse_scan_product(MuseLlvm *ll, MuseGemmTile tile, int64_t a, int64_t b, in
 
 MuseComplexValue muse_complex_mul(MuseLlvm *ll, MuseComplexValue x, MuseComplexValue y) {
   LLVMValueRef imim = LLVMBuildFNeg(ll->b, LLVMBuildFMul(ll->b, x.im, y.im, ""), "");
-  return (MuseComplexValue){muse_llvm_fma(ll, x.re, y.re, imim), muse_llvm_fma(ll, x.re, y.im, LLVMBuildFMul(ll->b, x.im, y.re, ""))};
+  return (MuseComplexValue){muse_llvm_fma(ll, x.re, y.re, imim),
+                            muse_llvm_fma(ll, x.re, y.im, LLVMBuildFMul(ll->b, x.im, y.re, ""))};
 }
 
 MuseComplexValue muse_complex_add(MuseLlvm *ll, MuseComplexValue x, MuseComplexValue y) {
@@ -83,7 +86,8 @@ MuseComplexValue muse_complex_splat(MuseLlvm *ll, MuseComplexValue x) {
 
 MuseComplexValue muse_complex_select(MuseLlvm *ll, LLVMValueRef zero_if, MuseComplexValue x) {
   LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(x.re));
-  return (MuseComplexValue){LLVMBuildSelect(ll->b, zero_if, zero, x.re, ""), LLVMBuildSelect(ll->b, zero_if, zero, x.im, "")};
+  return (MuseComplexValue){LLVMBuildSelect(ll->b, zero_if, zero, x.re, ""),
+                            LLVMBuildSelect(ll->b, zero_if, zero, x.im, "")};
 }
 
 MuseComplexValue muse_scan_load(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, int lanes) {
@@ -91,7 +95,8 @@ MuseComplexValue muse_scan_load(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanR
                             muse_llvm_load(ll, MUSE_F32, muse_scan_row(ll, cx, row + 1), index, lanes, NULL)};
 }
 
-void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, MuseComplexValue x, int lanes) {
+void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, MuseComplexValue x,
+                     int lanes) {
   muse_llvm_store(ll, MUSE_F32, muse_scan_row(ll, cx, row), index, x.re, lanes, NULL);
   muse_llvm_store(ll, MUSE_F32, muse_scan_row(ll, cx, row + 1), index, x.im, lanes, NULL);
 }
@@ -117,8 +122,8 @@ static MuseComplexValue negate(MuseLlvm *ll, MuseComplexValue x) {
 }
 
 // One vector of row t of A: the row before times f_t, and g_t at s = t.
-static MuseComplexValue next_row(MuseLlvm *ll, MuseComplexValue before, MuseComplexValue f, MuseComplexValue g, LLVMValueRef first,
-                                 LLVMValueRef is_diagonal) {
+static MuseComplexValue next_row(MuseLlvm *ll, MuseComplexValue before, MuseComplexValue f, MuseComplexValue g,
+                                 LLVMValueRef first, LLVMValueRef is_diagonal) {
   MuseComplexValue row = muse_complex_select(ll, first, muse_complex_mul(ll, before, f));
   row.re = LLVMBuildSelect(ll->b, is_diagonal, g.re, row.re, "");
   row.im = LLVMBuildSelect(ll->b, is_diagonal, g.im, row.im, "");
@@ -139,10 +144,12 @@ static MuseComplexValue apply_row(MuseLlvm *ll, const MuseScanChunk *cx, bool gr
   return (MuseComplexValue){LLVMBuildFMul(ll->b, a.re, mn, ""), LLVMBuildFMul(ll->b, a.im, mn, "")};
 }
 
-// Asks for token t of the chunk after (or before) this one: d floats of each of the operands in `operands` (a bit each) and, with
-// `results`, of the results of that shape. The heads of a token lie side by side, so a head reads short pieces far apart, which
-// no hardware prefetcher follows; without this the time per token grows as soon as the tensors leave the caches.
-static void prefetch_token(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, bool backward, unsigned operands, bool results) {
+// Asks for token t of the chunk after (or before) this one: d floats of each of the operands in `operands` (a bit each)
+// and, with `results`, of the results of that shape. The heads of a token lie side by side, so a head reads short
+// pieces far apart, which no hardware prefetcher follows; without this the time per token grows as soon as the tensors
+// leave the caches.
+static void prefetch_token(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, bool backward, unsigned operands,
+                           bool results) {
   const MuseResolventLayout *l = &cx->layout;
   if (l->n_chunks == 1) return;
   LLVMValueRef token = add(ll, add(ll, cx->t0, muse_llvm_i64(ll, backward ? -l->chunk : l->chunk)), t);
@@ -154,14 +161,16 @@ static void prefetch_token(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t
     if (result >= 0) base = muse_llvm_result(ll, result);
     if (!base) continue;
     LLVMValueRef address = LLVMBuildGEP2(ll->b, ll->f32, base, &at, 1, "");
-    for (int64_t byte = 0; byte < l->d * 4; byte += 64) muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, address, byte));
+    for (int64_t byte = 0; byte < l->d * 4; byte += 64)
+      muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, address, byte));
   }
 }
 
 static void scale_query(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, MuseComplexValue p) {
   LLVMValueRef q = muse_llvm_address(ll, MUSE_F32, muse_scan_tile(ll, cx->layout.q), mul(ll, t, cx->pd));
   LLVMValueRef to = muse_llvm_address(ll, MUSE_F32, muse_scan_tile(ll, cx->layout.left), mul(ll, t, 2 * cx->layout.dp));
-  LLVMValueRef factor[2] = {muse_llvm_splat(ll, p.re, ll->lanes), muse_llvm_splat(ll, LLVMBuildFNeg(ll->b, p.im, ""), ll->lanes)};
+  LLVMValueRef factor[2] = {muse_llvm_splat(ll, p.re, ll->lanes),
+                            muse_llvm_splat(ll, LLVMBuildFNeg(ll->b, p.im, ""), ll->lanes)};
   // The second half begins right after d elements of the first, over its padding.
   for (int half = 0; half < 2; half++) {
     MuseLlvmLoop loop;
@@ -252,7 +261,8 @@ void muse_scan_fill(MuseLlvm *ll, LLVMValueRef to, int64_t floats) {
 void muse_scan_copy(MuseLlvm *ll, LLVMValueRef from, LLVMValueRef to, int64_t floats) {
   MuseLlvmLoop loop;
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, floats), ll->lanes);
-  muse_llvm_store(ll, MUSE_F32, to, loop.index, muse_llvm_load(ll, MUSE_F32, from, loop.index, ll->lanes, NULL), ll->lanes, NULL);
+  muse_llvm_store(ll, MUSE_F32, to, loop.index, muse_llvm_load(ll, MUSE_F32, from, loop.index, ll->lanes, NULL),
+                  ll->lanes, NULL);
   muse_llvm_loop_end(ll, &loop);
 }
 
@@ -277,13 +287,15 @@ void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from,
   muse_llvm_loop_begin(ll, &row, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, d), 1);
   muse_llvm_loop_begin(ll, &column, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, C), ll->lanes);
   MuseComplexValue a = muse_scan_load(ll, cx, MUSE_SCAN_A, column.index, ll->lanes);
-  LLVMValueRef at = add(ll, mul(ll, row.index, C), column.index), k = muse_llvm_load(ll, MUSE_F32, kt, at, ll->lanes, NULL);
+  LLVMValueRef at = add(ll, mul(ll, row.index, C), column.index),
+               k = muse_llvm_load(ll, MUSE_F32, kt, at, ll->lanes, NULL);
   muse_llvm_store(ll, MUSE_F32, left, at, LLVMBuildFMul(ll->b, a.re, k, ""), ll->lanes, NULL);
   at = add(ll, at, muse_llvm_i64(ll, d * C));
   muse_llvm_store(ll, MUSE_F32, left, at, LLVMBuildFMul(ll->b, a.im, k, ""), ll->lanes, NULL);
   muse_llvm_loop_end(ll, &column);
   muse_llvm_loop_end(ll, &row);
   muse_scan_scale_state(ll, cx, from, to);
-  MuseGemmTile tile = {.m = 2 * d, .n = cx->pd, .k = C, .a_row = C, .a_col = 1, .ldb = cx->pd, .ldc = cx->pd, .accumulate = true};
+  MuseGemmTile tile = {
+      .m = 2 * d, .n = cx->pd, .k = C, .a_row = C, .a_col = 1, .ldb = cx->pd, .ldc = cx->pd, .accumulate = true};
   muse_llvm_gemm_tile(ll, &tile, left, muse_scan_tile(ll, cx->layout.v), to);
 }

@@ -35,7 +35,8 @@ void muse_scan_set_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef chunk);
 
 LLVMValueRef muse_scan_tile(MuseLlvm *ll, int64_t offset);                               // pointer into the scratch
 LLVMValueRef muse_scan_row(MuseLlvm *ll, const MuseScanChunk *cx, int row);              // row 0..MUSE_SCAN_ROWS-1
-void muse_scan_pack(MuseLlvm *ll, const MuseScanChunk *cx, int operand, int64_t tile);   // [B,T,H,d] operand to [chunk][pd]
+void muse_scan_pack(MuseLlvm *ll, const MuseScanChunk *cx, int operand,
+                    int64_t tile); // [B,T,H,d] operand to [chunk][pd]
 void muse_scan_transpose(MuseLlvm *ll, const MuseScanChunk *cx, int64_t from, int64_t to); // [chunk][pd] to [pd][chunk]
 // Stores tile (+ add, unless negative) to result `index` of the op, if it is wanted.
 void muse_scan_unpack(MuseLlvm *ll, const MuseScanChunk *cx, int index, int64_t tile, int64_t add);
@@ -48,14 +49,15 @@ MuseComplexValue muse_complex_splat(MuseLlvm *ll, MuseComplexValue x);
 MuseComplexValue muse_complex_select(MuseLlvm *ll, LLVMValueRef zero_if, MuseComplexValue x); // 0 where zero_if
 // Element (or vector) at `index` of a pair of rows.
 MuseComplexValue muse_scan_load(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, int lanes);
-void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, MuseComplexValue x, int lanes);
+void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, MuseComplexValue x,
+                     int lanes);
 
 // g of token t of the chunk (0 past the end of the row), and whether a document begins there.
 MuseComplexValue muse_scan_g(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, LLVMValueRef *out_first);
 
-// Walks the rows of A. On entry tile m holds M_ts = q_t.k_s (and tile n, for the gradient, N_ts = do_t.v_s) for s <= t; on exit
-// m holds Re(A) o M (and n Re(A) o N) there; the rows A, P (and SUM, COL) are filled.
-// `scale_queries`: tile left gets [Re P_t q_t | -Im P_t q_t], rows of 2 dp floats of which 2 d count.
+// Walks the rows of A. On entry tile m holds M_ts = q_t.k_s (and tile n, for the gradient, N_ts = do_t.v_s) for s <= t;
+// on exit m holds Re(A) o M (and n Re(A) o N) there; the rows A, P (and SUM, COL) are filled. `scale_queries`: tile
+// left gets [Re P_t q_t | -Im P_t q_t], rows of 2 dp floats of which 2 d count.
 void muse_scan_rows(MuseLlvm *ll, MuseScanChunk *cx, bool grad, bool scale_queries);
 // Only row A_C and p_end, of a chunk whose tokens all exist.
 void muse_scan_last_row(MuseLlvm *ll, MuseScanChunk *cx);
@@ -64,7 +66,7 @@ void muse_scan_last_row(MuseLlvm *ll, MuseScanChunk *cx);
 void muse_scan_scale_state(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to);
 // Tile `left` [2 d][chunk] = Re A_C o K^T above Im A_C o K^T, then to = p_end * from + left V.
 void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to);
-void muse_scan_fill(MuseLlvm *ll, LLVMValueRef to, int64_t floats);                       // zeros; a multiple of 16 floats
+void muse_scan_fill(MuseLlvm *ll, LLVMValueRef to, int64_t floats); // zeros; a multiple of 16 floats
 void muse_scan_copy(MuseLlvm *ll, LLVMValueRef from, LLVMValueRef to, int64_t floats);
 
 #endif

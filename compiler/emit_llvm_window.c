@@ -5,7 +5,9 @@
 #include "compiler/emit_llvm_math.h"
 #include "compiler/skel_scan.h"
 
-static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) { return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), ""); }
+static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) {
+  return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), "");
+}
 static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildNSWAdd(ll->b, x, y, ""); }
 
 MuseWindow muse_window(MuseLlvm *ll, const MuseOp *kernel) {
@@ -30,7 +32,8 @@ LLVMValueRef muse_window_load(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow 
   return muse_llvm_load(ll, MUSE_F32, muse_window_row(ll, cx, row), index, lanes, NULL);
 }
 
-void muse_window_store(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row, LLVMValueRef index, LLVMValueRef value, int lanes) {
+void muse_window_store(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row, LLVMValueRef index, LLVMValueRef value,
+                       int lanes) {
   muse_llvm_store(ll, MUSE_F32, muse_window_row(ll, cx, row), index, value, lanes, NULL);
 }
 
@@ -52,20 +55,25 @@ static LLVMValueRef existing(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef fi
   return muse_llvm_min(ll, left, muse_llvm_i64(ll, cx->layout.chunk), false);
 }
 
-static void pack(MuseLlvm *ll, const MuseWindow *cx, int operand, LLVMValueRef first, LLVMValueRef valid, int64_t tile) {
+static void pack(MuseLlvm *ll, const MuseWindow *cx, int operand, LLVMValueRef first, LLVMValueRef valid,
+                 int64_t tile) {
   LLVMValueRef from = muse_window_vectors_at(ll, cx, muse_window_operand(ll, cx, operand), first);
-  muse_llvm_pack_rows(ll, cx->layout.chunk, cx->layout.d, cx->layout.H * cx->layout.d, from, valid, muse_window_tile(ll, tile));
+  muse_llvm_pack_rows(ll, cx->layout.chunk, cx->layout.d, cx->layout.H * cx->layout.d, from, valid,
+                      muse_window_tile(ll, tile));
 }
 
-// Rows sinh_half.. (four of them) from the radii of the block's tokens; past the end of the row the last token stands in.
-static void fill_radii(MuseLlvm *ll, const MuseWindow *cx, int operand, LLVMValueRef first, LLVMValueRef valid, MuseWindowRow sinh_half) {
+// Rows sinh_half.. (four of them) from the radii of the block's tokens; past the end of the row the last token stands
+// in.
+static void fill_radii(MuseLlvm *ll, const MuseWindow *cx, int operand, LLVMValueRef first, LLVMValueRef valid,
+                       MuseWindowRow sinh_half) {
   LLVMValueRef zero = muse_llvm_i64(ll, 0), C = muse_llvm_i64(ll, cx->layout.chunk);
   LLVMValueRef last = LLVMBuildSub(ll->b, valid, muse_llvm_i64(ll, 1), "");
   MuseLlvmLoop loop;
   muse_llvm_loop_begin(ll, &loop, zero, C, 1);
   LLVMValueRef token = add(ll, first, muse_llvm_min(ll, loop.index, last, false));
   LLVMValueRef at = add(ll, cx->tokens, mul(ll, token, cx->layout.H));
-  muse_window_store(ll, cx, sinh_half, loop.index, muse_llvm_load(ll, MUSE_F32, muse_window_operand(ll, cx, operand), at, 1, NULL), 1);
+  muse_window_store(ll, cx, sinh_half, loop.index,
+                    muse_llvm_load(ll, MUSE_F32, muse_window_operand(ll, cx, operand), at, 1, NULL), 1);
   muse_llvm_loop_end(ll, &loop);
   muse_llvm_loop_begin(ll, &loop, zero, C, ll->lanes);
   LLVMValueRef radius = muse_window_load(ll, cx, sinh_half, loop.index, ll->lanes), ch, sh;
@@ -75,7 +83,8 @@ static void fill_radii(MuseLlvm *ll, const MuseWindow *cx, int operand, LLVMValu
   muse_window_store(ll, cx, sinh_half, loop.index, sh, ll->lanes);
   muse_window_store(ll, cx, sinh_half + 1, loop.index, ch, ll->lanes);
   muse_window_store(ll, cx, sinh_half + 2, loop.index, LLVMBuildFAdd(ll->b, product, product, ""), ll->lanes);
-  muse_window_store(ll, cx, sinh_half + 3, loop.index, LLVMBuildFAdd(ll->b, LLVMBuildFAdd(ll->b, square, square, ""), one, ""), ll->lanes);
+  muse_window_store(ll, cx, sinh_half + 3, loop.index,
+                    LLVMBuildFAdd(ll->b, LLVMBuildFAdd(ll->b, square, square, ""), one, ""), ll->lanes);
   muse_llvm_loop_end(ll, &loop);
 }
 
@@ -128,7 +137,8 @@ MuseWindowQueries muse_window_queries(MuseLlvm *ll, const MuseWindow *cx, LLVMVa
   MuseWindowQueries q = {.column = column};
   q.first = muse_llvm_load(ll, MUSE_I32, muse_window_row(ll, cx, MUSE_WINDOW_FIRST), column, ll->lanes, NULL);
   LLVMValueRef position = LLVMBuildTrunc(ll->b, add(ll, cx->q0, column), ll->i32, "");
-  q.position = LLVMBuildAdd(ll->b, muse_llvm_splat(ll, position, ll->lanes), muse_llvm_iota(ll, ll->i32, ll->lanes), "");
+  q.position =
+      LLVMBuildAdd(ll->b, muse_llvm_splat(ll, position, ll->lanes), muse_llvm_iota(ll, ll->i32, ll->lanes), "");
   if (cx->hyperbolic) {
     q.sinh_half = muse_window_load(ll, cx, MUSE_WINDOW_Q_SINH_HALF, column, ll->lanes);
     q.cosh_half = muse_window_load(ll, cx, MUSE_WINDOW_Q_COSH_HALF, column, ll->lanes);
@@ -146,7 +156,8 @@ LLVMValueRef muse_window_key_end(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRe
 
 LLVMValueRef muse_window_visible(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key) {
   LLVMValueRef s = muse_llvm_splat(ll, LLVMBuildTrunc(ll->b, add(ll, cx->k0, key), ll->i32, ""), ll->lanes);
-  LLVMValueRef late = LLVMBuildICmp(ll->b, LLVMIntSGE, s, q->first, ""), past = LLVMBuildICmp(ll->b, LLVMIntSLE, s, q->position, "");
+  LLVMValueRef late = LLVMBuildICmp(ll->b, LLVMIntSGE, s, q->first, ""),
+               past = LLVMBuildICmp(ll->b, LLVMIntSLE, s, q->position, "");
   return LLVMBuildAnd(ll->b, late, past, "");
 }
 
@@ -155,10 +166,12 @@ static LLVMValueRef key_value(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow 
 }
 
 // cosh a cosh b - sinh a sinh b cos = 1 + 2 sinh^2((a-b)/2) + sinh a sinh b (1 - cos): no cancellation near 1.
-MuseWindowPair muse_window_pair(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key, LLVMValueRef dot) {
+MuseWindowPair muse_window_pair(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key,
+                                LLVMValueRef dot) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = LLVMTypeOf(dot);
-  LLVMValueRef one = muse_llvm_const(type, 1), minus_one = muse_llvm_const(type, -1), least = muse_llvm_const(type, 1e-5);
+  LLVMValueRef one = muse_llvm_const(type, 1), minus_one = muse_llvm_const(type, -1),
+               least = muse_llvm_const(type, 1e-5);
   MuseWindowPair p = {.k_sinh_half = key_value(ll, cx, MUSE_WINDOW_K_SINH_HALF, key),
                       .k_cosh_half = key_value(ll, cx, MUSE_WINDOW_K_COSH_HALF, key),
                       .k_sinh = key_value(ll, cx, MUSE_WINDOW_K_SINH, key),
@@ -173,7 +186,8 @@ MuseWindowPair muse_window_pair(MuseLlvm *ll, const MuseWindow *cx, const MuseWi
   LLVMValueRef twice = LLVMBuildFAdd(b, p.half, p.half, "");
   p.excess = muse_llvm_fma(ll, p.radii, p.gap, LLVMBuildFMul(b, twice, p.half, ""));
   p.clamped = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, p.excess, least, ""), least, p.excess, "");
-  p.root = muse_llvm_sqrt(ll, LLVMBuildFMul(b, p.clamped, LLVMBuildFAdd(b, p.clamped, muse_llvm_const(type, 2), ""), ""));
+  p.root =
+      muse_llvm_sqrt(ll, LLVMBuildFMul(b, p.clamped, LLVMBuildFAdd(b, p.clamped, muse_llvm_const(type, 2), ""), ""));
   return p;
 }
 

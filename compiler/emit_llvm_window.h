@@ -39,10 +39,12 @@ void muse_window_pack_keys(MuseLlvm *ll, const MuseWindow *cx, bool with_values)
 
 LLVMValueRef muse_window_tile(MuseLlvm *ll, int64_t offset);
 LLVMValueRef muse_window_operand(MuseLlvm *ll, const MuseWindow *cx, int index);
-LLVMValueRef muse_window_vectors_at(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef base, LLVMValueRef token); // address of a token's d floats
+LLVMValueRef muse_window_vectors_at(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef base,
+                                    LLVMValueRef token); // address of a token's d floats
 LLVMValueRef muse_window_row(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row);
 LLVMValueRef muse_window_load(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row, LLVMValueRef index, int lanes);
-void muse_window_store(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row, LLVMValueRef index, LLVMValueRef value, int lanes);
+void muse_window_store(MuseLlvm *ll, const MuseWindow *cx, MuseWindowRow row, LLVMValueRef index, LLVMValueRef value,
+                       int lanes);
 
 // A vector of queries (columns `column`.. of the block) in front of the loop over keys.
 typedef struct MuseWindowQueries {
@@ -50,7 +52,8 @@ typedef struct MuseWindowQueries {
   LLVMValueRef sinh_half, cosh_half, sinh, cosh, scale; // hyperbolic
 } MuseWindowQueries;
 MuseWindowQueries muse_window_queries(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef column);
-LLVMValueRef muse_window_key_end(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef column); // keys past it are in the future
+LLVMValueRef muse_window_key_end(MuseLlvm *ll, const MuseWindow *cx,
+                                 LLVMValueRef column); // keys past it are in the future
 LLVMValueRef muse_window_visible(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key);
 
 // One key against a vector of queries (hyperbolic).
@@ -62,7 +65,8 @@ typedef struct MuseWindowPair {
   LLVMValueRef root;            // sqrt(u^2 - 1)
   LLVMValueRef k_sinh_half, k_cosh_half, k_sinh, k_cosh;
 } MuseWindowPair;
-MuseWindowPair muse_window_pair(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key, LLVMValueRef dot);
+MuseWindowPair muse_window_pair(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key,
+                                LLVMValueRef dot);
 LLVMValueRef muse_window_distance(MuseLlvm *ll, const MuseWindowPair *pair); // acosh u
 
 #define MUSE_WINDOW_NO_SCORE (-3e38) // of a key that is not visible; the running maximum starts at MUSE_WINDOW_LEAST

@@ -1,10 +1,9 @@
 // The gradient of windowed attention, one head of one row a task, query block by query block (skel_window_attention.h).
 //
 //   p_ts = exp(x_ts - max_t) / sum_t     delta_t = sum_s p_ts (do_t.v_s)     dx_ts = p_ts (do_t.v_s - delta_t)
-//   dV = P^T dO, dQ = D K, dK = D^T Q with D the cotangent of the products q_t.k_s: dx itself, or for the hyperbolic score
-//   du = -scale dx / sqrt(u^2 - 1) (0 under the clamp)    D = -du sinh a sinh b (0 under the clip)
-//   dalpha = du (sinh(a-b) + cosh a sinh b (1 - cos))     dbeta = du (sinh(b-a) + sinh a cosh b (1 - cos))
-//   dscale = -sum dx acosh u
+//   dV = P^T dO, dQ = D K, dK = D^T Q with D the cotangent of the products q_t.k_s: dx itself, or for the hyperbolic
+//   score du = -scale dx / sqrt(u^2 - 1) (0 under the clamp)    D = -du sinh a sinh b (0 under the clip) dalpha = du
+//   (sinh(a-b) + cosh a sinh b (1 - cos))     dbeta = du (sinh(b-a) + sinh a cosh b (1 - cos)) dscale = -sum dx acosh u
 
 #include "compiler/emit_llvm_math.h"
 #include "compiler/emit_llvm_scan.h"
@@ -15,23 +14,28 @@ typedef enum Tile { PRODUCT, DISTANCE, VALUE } Tile; // q.k, acosh u (unused for
 
 typedef struct Slot { LLVMValueRef tile[3]; } Slot;
 
-static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) { return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), ""); }
+static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) {
+  return LLVMBuildNSWMul(ll->b, x, muse_llvm_i64(ll, y), "");
+}
 static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildNSWAdd(ll->b, x, y, ""); }
 
 static Slot slot_of(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef first_key) {
   const int64_t tile = cx->layout.chunk * cx->layout.chunk * 4;
   LLVMValueRef base = muse_window_tile(ll, cx->layout.scores);
-  if (cx->layout.slots > 1) base = muse_llvm_byte_address(ll, base, mul(ll, LLVMBuildSub(ll->b, cx->key, first_key, ""), 3 * tile));
+  if (cx->layout.slots > 1)
+    base = muse_llvm_byte_address(ll, base, mul(ll, LLVMBuildSub(ll->b, cx->key, first_key, ""), 3 * tile));
   Slot slot;
   for (int i = 0; i < 3; i++) slot.tile[i] = muse_llvm_byte_offset(ll, base, i * tile);
   return slot;
 }
 
-static LLVMValueRef load_pair(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef tile, LLVMValueRef key, LLVMValueRef column) {
+static LLVMValueRef load_pair(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef tile, LLVMValueRef key,
+                              LLVMValueRef column) {
   return muse_llvm_load(ll, MUSE_F32, tile, add(ll, mul(ll, key, cx->layout.chunk), column), ll->lanes, NULL);
 }
 
-static void store_pair(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef tile, LLVMValueRef key, LLVMValueRef column, LLVMValueRef x) {
+static void store_pair(MuseLlvm *ll, const MuseWindow *cx, LLVMValueRef tile, LLVMValueRef key, LLVMValueRef column,
+                       LLVMValueRef x) {
   muse_llvm_store(ll, MUSE_F32, tile, add(ll, mul(ll, key, cx->layout.chunk), column), x, ll->lanes, NULL);
 }
 
@@ -43,7 +47,8 @@ static void products(MuseLlvm *ll, const MuseWindow *cx, const Slot *slot) {
   muse_llvm_gemm_tile(ll, &tile, muse_window_tile(ll, l->v), muse_window_tile(ll, l->doutt), slot->tile[VALUE]);
 }
 
-static LLVMValueRef score(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef distance_or_product) {
+static LLVMValueRef score(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q,
+                          LLVMValueRef distance_or_product) {
   if (!cx->hyperbolic) return distance_or_product;
   return LLVMBuildFNeg(ll->b, LLVMBuildFMul(ll->b, q->scale, distance_or_product, ""), "");
 }
@@ -52,10 +57,12 @@ static LLVMValueRef score(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQu
 static void first_sweep(MuseLlvm *ll, const MuseWindow *cx, const Slot *slot) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
-  LLVMValueRef zero = muse_llvm_i64(ll, 0), nothing = LLVMConstNull(type), none = muse_llvm_const(type, MUSE_WINDOW_NO_SCORE);
+  LLVMValueRef zero = muse_llvm_i64(ll, 0), nothing = LLVMConstNull(type),
+               none = muse_llvm_const(type, MUSE_WINDOW_NO_SCORE);
   MuseLlvmLoop column, key;
   muse_llvm_loop_begin(ll, &column, zero, muse_llvm_i64(ll, cx->layout.chunk), ll->lanes);
-  LLVMValueRef t = column.index, end = muse_window_key_end(ll, cx, t), before = muse_window_load(ll, cx, MUSE_WINDOW_MAX, t, ll->lanes);
+  LLVMValueRef t = column.index, end = muse_window_key_end(ll, cx, t),
+               before = muse_window_load(ll, cx, MUSE_WINDOW_MAX, t, ll->lanes);
   MuseWindowQueries q = muse_window_queries(ll, cx, t);
   LLVMValueRef source = slot->tile[cx->hyperbolic ? DISTANCE : PRODUCT];
   muse_llvm_loop_begin(ll, &key, zero, end, 1);
@@ -113,10 +120,11 @@ static void finish_softmax(MuseLlvm *ll, const MuseWindow *cx) {
   muse_llvm_loop_end(ll, &loop);
 }
 
-// From dx to the cotangent of the product; *dalpha and *dscale (sums over keys) are carried on, dbeta is added to the lanes of
-// the key's row of the tile dbeta.
-static LLVMValueRef through_distance(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key, LLVMValueRef dot,
-                                     LLVMValueRef distance, LLVMValueRef dx, LLVMValueRef *dalpha, LLVMValueRef *dscale) {
+// From dx to the cotangent of the product; *dalpha and *dscale (sums over keys) are carried on, dbeta is added to the
+// lanes of the key's row of the tile dbeta.
+static LLVMValueRef through_distance(MuseLlvm *ll, const MuseWindow *cx, const MuseWindowQueries *q, LLVMValueRef key,
+                                     LLVMValueRef dot, LLVMValueRef distance, LLVMValueRef dx, LLVMValueRef *dalpha,
+                                     LLVMValueRef *dscale) {
   LLVMBuilderRef b = ll->b;
   LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(dx));
   MuseWindowPair p = muse_window_pair(ll, cx, q, key, dot);
@@ -132,7 +140,8 @@ static LLVMValueRef through_distance(MuseLlvm *ll, const MuseWindow *cx, const M
   *dalpha = muse_llvm_fma(ll, du, LLVMBuildFAdd(b, by_alpha, sinh_diff, ""), *dalpha);
   LLVMValueRef to = muse_window_tile(ll, cx->layout.dbeta), at = mul(ll, key, 16);
   LLVMValueRef dbeta = muse_llvm_load(ll, MUSE_F32, to, at, ll->lanes, NULL);
-  muse_llvm_store(ll, MUSE_F32, to, at, muse_llvm_fma(ll, du, LLVMBuildFSub(b, by_beta, sinh_diff, ""), dbeta), ll->lanes, NULL);
+  muse_llvm_store(ll, MUSE_F32, to, at, muse_llvm_fma(ll, du, LLVMBuildFSub(b, by_beta, sinh_diff, ""), dbeta),
+                  ll->lanes, NULL);
   LLVMValueRef d = LLVMBuildFNeg(b, LLVMBuildFMul(b, du, p.radii, ""), "");
   return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUEQ, p.cosine, dot, ""), d, zero, "");
 }
@@ -141,13 +150,15 @@ static LLVMValueRef through_distance(MuseLlvm *ll, const MuseWindow *cx, const M
 static void second_sweep(MuseLlvm *ll, const MuseWindow *cx, const Slot *slot) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
-  LLVMValueRef zero = muse_llvm_i64(ll, 0), nothing = LLVMConstNull(type), none = muse_llvm_const(type, MUSE_WINDOW_NO_SCORE);
+  LLVMValueRef zero = muse_llvm_i64(ll, 0), nothing = LLVMConstNull(type),
+               none = muse_llvm_const(type, MUSE_WINDOW_NO_SCORE);
   LLVMValueRef source = slot->tile[cx->hyperbolic ? DISTANCE : PRODUCT];
   MuseLlvmLoop column, key;
   muse_llvm_loop_begin(ll, &column, zero, muse_llvm_i64(ll, cx->layout.chunk), ll->lanes);
   LLVMValueRef t = column.index, end = muse_window_key_end(ll, cx, t);
   MuseWindowQueries q = muse_window_queries(ll, cx, t);
-  LLVMValueRef most = muse_window_load(ll, cx, MUSE_WINDOW_MAX, t, ll->lanes), inverse = muse_window_load(ll, cx, MUSE_WINDOW_SUM, t, ll->lanes);
+  LLVMValueRef most = muse_window_load(ll, cx, MUSE_WINDOW_MAX, t, ll->lanes),
+               inverse = muse_window_load(ll, cx, MUSE_WINDOW_SUM, t, ll->lanes);
   LLVMValueRef delta = muse_window_load(ll, cx, MUSE_WINDOW_DELTA, t, ll->lanes), dalpha = NULL, dscale = NULL;
   LLVMValueRef dalpha0 = muse_window_load(ll, cx, MUSE_WINDOW_DALPHA, t, ll->lanes);
   LLVMValueRef dscale0 = muse_window_load(ll, cx, MUSE_WINDOW_DSCALE, zero, ll->lanes);
@@ -205,8 +216,10 @@ static void give_dbeta(MuseLlvm *ll, const MuseWindow *cx) {
   if (result < 0) return;
   MuseLlvmLoop loop;
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), cx->k_valid, 1);
-  LLVMValueRef lanes = muse_llvm_load(ll, MUSE_F32, muse_window_tile(ll, cx->layout.dbeta), mul(ll, loop.index, 16), ll->lanes, NULL);
-  LLVMValueRef at = add(ll, cx->tokens, mul(ll, add(ll, cx->k0, loop.index), cx->layout.H)), to = muse_llvm_result(ll, result);
+  LLVMValueRef lanes =
+      muse_llvm_load(ll, MUSE_F32, muse_window_tile(ll, cx->layout.dbeta), mul(ll, loop.index, 16), ll->lanes, NULL);
+  LLVMValueRef at = add(ll, cx->tokens, mul(ll, add(ll, cx->k0, loop.index), cx->layout.H)),
+               to = muse_llvm_result(ll, result);
   LLVMValueRef sum = muse_llvm_sum_lanes(ll, lanes);
   MuseLlvmIf earlier;
   muse_llvm_if_begin(ll, &earlier, LLVMBuildNot(ll->b, cx->is_diagonal, ""));
@@ -253,7 +266,8 @@ static void store_query_results(MuseLlvm *ll, const MuseWindow *cx) {
   MuseLlvmLoop loop;
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), cx->q_valid, 1);
   LLVMValueRef at = add(ll, cx->tokens, mul(ll, add(ll, cx->q0, loop.index), l->H));
-  muse_llvm_store(ll, MUSE_F32, muse_llvm_result(ll, result), at, muse_window_load(ll, cx, MUSE_WINDOW_DALPHA, loop.index, 1), 1, NULL);
+  muse_llvm_store(ll, MUSE_F32, muse_llvm_result(ll, result), at,
+                  muse_window_load(ll, cx, MUSE_WINDOW_DALPHA, loop.index, 1), 1, NULL);
   muse_llvm_loop_end(ll, &loop);
 }
 

@@ -20,7 +20,8 @@ int64_t muse_rope_rows_per_task(const MuseOp *kernel) {
 
 void muse_rope_table_info(const MuseOp *kernel, MuseKernelInfo *out_info) {
   *out_info = (MuseKernelInfo){.n_stages = 1};
-  out_info->stage[0].n_tasks = muse_ceil_div(muse_op_int(muse_kernel_single_op(kernel), "rows"), muse_rope_rows_per_task(kernel));
+  out_info->stage[0].n_tasks =
+      muse_ceil_div(muse_op_int(muse_kernel_single_op(kernel), "rows"), muse_rope_rows_per_task(kernel));
 }
 
 MuseRingShape muse_ring_shape(const MuseOp *kernel) {

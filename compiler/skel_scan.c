@@ -53,7 +53,8 @@ void muse_resolvent_layout(const MuseOp *kernel, MuseResolventLayout *out) {
   const MuseOp *op = muse_kernel_single_op(kernel);
   const bool grad = op->kind == MUSE_OP_resolvent_scan_grad;
   MuseType q = op->operands[0]->type;
-  *out = (MuseResolventLayout){.B = q.dim[0], .T = q.dim[1], .H = q.dim[2], .d = q.dim[3], .dp = muse_round_up(q.dim[3], 16)};
+  *out = (MuseResolventLayout){
+      .B = q.dim[0], .T = q.dim[1], .H = q.dim[2], .d = q.dim[3], .dp = muse_round_up(q.dim[3], 16)};
   const int64_t d = out->d, dp = out->dp, C = out->T < 64 ? muse_round_up(out->T, 16) : 64;
   int64_t at = 0;
   out->chunk = C;
@@ -93,8 +94,8 @@ void muse_resolvent_scan_info(const MuseOp *kernel, MuseKernelInfo *out_info) {
   out_info->stage[0] = (MuseKernelStage){.n_tasks = layout.B * layout.H, .scratch_bytes = layout.bytes};
 }
 
-// Each task reads all operands of a chunk (of a token) before it writes any result there, and never comes back; the tasks
-// share nothing but doc and eta. The gradient's second stage writes only deta.
+// Each task reads all operands of a chunk (of a token) before it writes any result there, and never comes back; the
+// tasks share nothing but doc and eta. The gradient's second stage writes only deta.
 bool muse_scan_allows_in_place(const MuseOp *kernel, int result, int operand) {
   MuseType type = kernel->results[result]->type;
   return type.rank >= 3 && muse_type_eq(type, kernel->operands[operand]->type);

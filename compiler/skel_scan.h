@@ -3,25 +3,28 @@
 
 #include "compiler/kernel_info.h"
 
-// Skeletons "green_scan", "green_scan_grad", "resolvent_scan", "resolvent_scan_grad": one structured op is the whole body.
+// Skeletons "green_scan", "green_scan_grad", "resolvent_scan", "resolvent_scan_grad": one structured op is the whole
+// body.
 //
-// green_scan: a task is one row of the batch and a group of MUSE_GREEN_HEADS heads (the lanes of the vectors); the tokens are
-// walked one by one. The gradient leaves one partial deta per row in the workspace; a second stage adds them in row order.
+// green_scan: a task is one row of the batch and a group of MUSE_GREEN_HEADS heads (the lanes of the vectors); the
+// tokens are walked one by one. The gradient leaves one partial deta per row in the workspace; a second stage adds them
+// in row order.
 //
-// resolvent_scan: a task is one head of one row, walked in chunks of C tokens. With f_u = -g_u (0 where a document begins)
+// resolvent_scan: a task is one head of one row, walked in chunks of C tokens. With f_u = -g_u (0 where a document
+// begins)
 //   A_ts = g_s f_{s+1} ... f_t (s <= t in the chunk)        P_t = f_{t0} ... f_t
 //   o_t = sum_s Re(A_ts) (q_t.k_s) v_s + Re(P_t q_t^T S)    S' = P_C S + sum_s A_Cs k_s v_s^T
 // so that all but a recurrence over rows of A is products of tiles. The work per token does not depend on T.
 //
-// resolvent_scan_grad walks the chunks backwards with Gamma, the adjoint of S (dL = Re<Gamma, dS>). It needs S before each
-// chunk: one sweep forward stores it. Where that takes more than MUSE_SCAN_STATE_BYTES, only the states before groups of
-// about sqrt(number of chunks) chunks are stored, and the states inside a group are computed again.
+// resolvent_scan_grad walks the chunks backwards with Gamma, the adjoint of S (dL = Re<Gamma, dS>). It needs S before
+// each chunk: one sweep forward stores it. Where that takes more than MUSE_SCAN_STATE_BYTES, only the states before
+// groups of about sqrt(number of chunks) chunks are stored, and the states inside a group are computed again.
 #define MUSE_GREEN_HEADS 16
 #define MUSE_SCAN_STATE_BYTES (32 << 20)
 #define MUSE_SCAN_ROWS 12
 
-// Sizes and places (bytes from the start of the scratch) of a resolvent kernel. Rows of d floats are padded to dp; the emitter
-// may use any smaller padding.
+// Sizes and places (bytes from the start of the scratch) of a resolvent kernel. Rows of d floats are padded to dp; the
+// emitter may use any smaller padding.
 typedef struct MuseResolventLayout {
   int64_t B, T, H, d, dp;
   int64_t chunk, n_chunks;             // chunk: a multiple of 16

@@ -15,7 +15,8 @@ void muse_window_layout(const MuseOp *kernel, MuseWindowLayout *out) {
   const MuseOp *op = muse_kernel_single_op(kernel);
   const bool grad = op->kind == MUSE_OP_window_attention_grad;
   MuseType q = op->operands[0]->type;
-  *out = (MuseWindowLayout){.B = q.dim[0], .T = q.dim[1], .H = q.dim[2], .d = q.dim[3], .dp = muse_round_up(q.dim[3], 16)};
+  *out =
+      (MuseWindowLayout){.B = q.dim[0], .T = q.dim[1], .H = q.dim[2], .d = q.dim[3], .dp = muse_round_up(q.dim[3], 16)};
   const int64_t window = muse_op_int(op, "window"), C = out->T < 64 ? muse_round_up(out->T, 16) : 64;
   out->window = window < out->T ? window : out->T;
   out->chunk = C;
@@ -48,7 +49,8 @@ void muse_window_attention_info(const MuseOp *kernel, MuseKernelInfo *out_info) 
   MuseWindowLayout layout;
   muse_window_layout(kernel, &layout);
   *out_info = (MuseKernelInfo){.n_stages = 1};
-  out_info->stage[0] = (MuseKernelStage){.n_tasks = layout.B * layout.H * layout.n_blocks, .scratch_bytes = layout.bytes};
+  out_info->stage[0] =
+      (MuseKernelStage){.n_tasks = layout.B * layout.H * layout.n_blocks, .scratch_bytes = layout.bytes};
 }
 
 void muse_window_attention_grad_info(const MuseOp *kernel, MuseKernelInfo *out_info) {

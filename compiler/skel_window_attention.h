@@ -5,15 +5,16 @@
 
 // Skeletons "window_attention" and "window_attention_grad": one structured op is the whole body.
 //
-// Queries and keys are walked in blocks of C tokens; a query block i meets the key blocks from that of its first visible key
-// to i itself (the diagonal). Scores of a pair of blocks stand transposed, [key][query], so that what belongs to a query is a
-// lane, and its maximum and sum need no horizontal steps; maximum and sum are kept online from block to block.
+// Queries and keys are walked in blocks of C tokens; a query block i meets the key blocks from that of its first
+// visible key to i itself (the diagonal). Scores of a pair of blocks stand transposed, [key][query], so that what
+// belongs to a query is a lane, and its maximum and sum need no horizontal steps; maximum and sum are kept online from
+// block to block.
 //
 // Forward: a task is one query block of one head of one row.
 // Gradient: a task is one head of one row. First sweep over the key blocks of a query block: maximum, sum and
 // delta_t = sum_s p_ts (do_t.v_s); second sweep: dS, and from it dQ (kept for the query block), dK and dV (added to the
-// results; the diagonal pair, the first that meets a key block, stores). Where the window spans few blocks the products of
-// the first sweep are kept for the second, else they are computed again. dscale is left per row and head in the
+// results; the diagonal pair, the first that meets a key block, stores). Where the window spans few blocks the products
+// of the first sweep are kept for the second, else they are computed again. dscale is left per row and head in the
 // workspace; a second stage adds the rows in order.
 #define MUSE_WINDOW_KEEP 12 // largest number of key blocks whose products are kept
 #define MUSE_WINDOW_ROWS 18

@@ -1,5 +1,5 @@
-// doc_begin: for each token the index of the first token of its document. A document starts at the first token of a row and
-// after each eos token; the eos token itself ends its document.
+// doc_begin: for each token the index of the first token of its document. A document starts at the first token of a row
+// and after each eos token; the eos token itself ends its document.
 #include "ops/hooks.h"
 
 MuseStatus muse_infer_doc_begin(const MuseOp *op, MuseType *out, MuseDiag *diag) {

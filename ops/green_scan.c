@@ -1,4 +1,5 @@
-// green_scan: the left Green's function of H = tridiag(1, -(2+kappa), 1) at z = i eta, as a scan over the tokens of a row.
+// green_scan: the left Green's function of H = tridiag(1, -(2+kappa), 1) at z = i eta, as a scan over the tokens of a
+// row.
 //
 //   m_t = -(2 + kappa_t) - i eta        g_t = 1 / (m_t - g_{t-1}),  g_{t-1} = 0 where a document begins
 //

@@ -1,10 +1,11 @@
-// window_attention: softmax attention of token t over the tokens s of its document with t - window < s <= t. A window of at
-// least T tokens is full causal attention.
+// window_attention: softmax attention of token t over the tokens s of its document with t - window < s <= t. A window
+// of at least T tokens is full causal attention.
 //
 //   score "dot":         x_ts = q_t . k_s
-//   score "hyperbolic":  x_ts = -scale acosh(u_ts),  u_ts = max(cosh a_t cosh b_s - sinh a_t sinh b_s cos_ts, 1 + 1e-5),
-//                        cos_ts = clip(q_t . k_s, -1, 1): the distance of two points of the Lorentz model whose radii are a
-//                        and b and whose directions are the unit vectors q and k (law of cosines)
+//   score "hyperbolic":  x_ts = -scale acosh(u_ts),  u_ts = max(cosh a_t cosh b_s - sinh a_t sinh b_s cos_ts, 1 +
+//   1e-5),
+//                        cos_ts = clip(q_t . k_s, -1, 1): the distance of two points of the Lorentz model whose radii
+//                        are a and b and whose directions are the unit vectors q and k (law of cosines)
 //   o_t = sum_s softmax_s(x_t) v_s
 // A clamped max or clip passes no gradient.
 #include "ops/hooks.h"

@@ -1,8 +1,8 @@
 #ifndef MUSE_TESTS_UNIT_KERNEL_CALL_H
 #define MUSE_TESTS_UNIT_KERNEL_CALL_H
 
-// One kernel compiled for the best level of this machine, to be called on buffers of the caller: for tests of properties that the
-// oracle does not show (causality), and for benchmarks. Problems print the messages and abort.
+// One kernel compiled for the best level of this machine, to be called on buffers of the caller: for tests of
+// properties that the oracle does not show (causality), and for benchmarks. Problems print the messages and abort.
 
 #include "compiler/emit.h"
 #include "ops/ops.h"
@@ -22,7 +22,8 @@ typedef struct MuseKernelCall {
 } MuseKernelCall;
 
 // A kernel of one op on new arguments, in a function of its own. score: NULL, or the attribute of windowed attention.
-static inline MuseOp *muse_single_op_kernel(MuseModule *m, MuseOpKind kind, int n, const MuseType *types, const char *score, int64_t window) {
+static inline MuseOp *muse_single_op_kernel(MuseModule *m, MuseOpKind kind, int n, const MuseType *types,
+                                            const char *score, int64_t window) {
   MuseFunc *func = muse_func_create(m, muse_op_info(kind)->name);
   MuseValue *outer[16], *inner[16];
   for (int i = 0; i < n; i++) outer[i] = muse_region_add_arg(m, &func->body, types[i]);
@@ -81,7 +82,8 @@ static inline void muse_kernel_call_create(const MuseCpuModule *cpu, const MuseO
   muse_diag_destroy(diag);
   const int n_in = kernel->n_operands, n_out = kernel->n_results;
   for (int i = 0; i < n_in; i++) c->buffer[i] = muse_kernel_call_memory(muse_type_bytes(kernel->operands[i]->type));
-  for (int i = 0; i < n_out; i++) c->buffer[n_in + i] = muse_kernel_call_memory(muse_type_bytes(kernel->results[i]->type));
+  for (int i = 0; i < n_out; i++)
+    c->buffer[n_in + i] = muse_kernel_call_memory(muse_type_bytes(kernel->results[i]->type));
   if (c->info.workspace_bytes) c->buffer[n_in + n_out] = muse_kernel_call_memory(c->info.workspace_bytes);
   c->scratch = muse_kernel_call_memory(scratch);
 }

@@ -28,8 +28,9 @@ Test(emit_misc, doc_begin) {
     for (int e = 0; e < 4; e++) {
       char text[256];
       const int B = shapes[s][0], T = shapes[s][1];
-      snprintf(text, sizeof text, "func @f(%%0 : i32[%d,%d]) -> ({}) {\n  %%1 = doc_begin %%0 {eos = %d} : i32[%d,%d]\n  return %%1\n}", B, T,
-               eos[e], B, T);
+      snprintf(text, sizeof text,
+               "func @f(%%0 : i32[%d,%d]) -> ({}) {\n  %%1 = doc_begin %%0 {eos = %d} : i32[%d,%d]\n  return %%1\n}", B,
+               T, eos[e], B, T);
       cr_assert_eq(worst_of("doc_begin", text, (Position){-1, 0}), 0, "%s", text);
     }
 }
@@ -41,8 +42,10 @@ Test(emit_misc, rope_table) {
     for (int p = 0; p < 4; p++) {
       char text[256];
       const int rows = shapes[s][0], half = shapes[s][1];
-      snprintf(text, sizeof text, "func @f(%%0 : i64[]) -> ({}) {\n  %%1 = rope_table %%0 {rows = %d, half = %d} : f32[%d,%d]\n  return %%1\n}",
-               rows, half, rows, 2 * half);
+      snprintf(
+          text, sizeof text,
+          "func @f(%%0 : i64[]) -> ({}) {\n  %%1 = rope_table %%0 {rows = %d, half = %d} : f32[%d,%d]\n  return %%1\n}",
+          rows, half, rows, 2 * half);
       const double worst = worst_of("rope_table", text, (Position){0, positions[p]});
       cr_assert_lt(worst, 2e-7, "%s at %g: %g", text, positions[p], worst);
     }
@@ -53,8 +56,9 @@ static void ring(const char *ring_type, const char *x_type, int axis) {
   for (int p = 0; p < 3; p++) {
     char text[256];
     snprintf(text, sizeof text,
-             "func @f(%%0 : %s, %%1 : %s, %%2 : i64[]) -> ({}) {\n  %%3 = ring_write %%0, %%1, %%2 {axis = %d} : %s\n  return %%3\n}", ring_type,
-             x_type, axis, ring_type);
+             "func @f(%%0 : %s, %%1 : %s, %%2 : i64[]) -> ({}) {\n  %%3 = ring_write %%0, %%1, %%2 {axis = %d} : %s\n  "
+             "return %%3\n}",
+             ring_type, x_type, axis, ring_type);
     cr_assert_eq(worst_of("ring_write", text, (Position){2, positions[p]}), 0, "%s", text);
   }
 }

@@ -1,4 +1,5 @@
-// The Green's function and resolvent scans against the oracle at odd shapes, with documents, and their causality to the bit.
+// The Green's function and resolvent scans against the oracle at odd shapes, with documents, and their causality to the
+// bit.
 
 #include "tests/unit/kernel_call.h"
 #include "tests/unit/kernel_harness.h"
@@ -56,8 +57,8 @@ static void run(MuseOpKind kind, int n, const MuseType *types, const Fill *of, b
   for (int i = 0; i < kernel->n_results; i++) {
     // Of a single token dIm g is exactly 0, against which no relative error can be measured.
     if (kind == MUSE_OP_resolvent_scan_grad && i == 4 && q.dim[1] == 1) continue;
-    cr_expect_lt(report.error[i], bar, "%s, B %d T %d, documents %d: result %d is off by %g", muse_op_info(kind)->name, (int)q.dim[0],
-                 (int)q.dim[1], documents, i, report.error[i]);
+    cr_expect_lt(report.error[i], bar, "%s, B %d T %d, documents %d: result %d is off by %g", muse_op_info(kind)->name,
+                 (int)q.dim[0], (int)q.dim[1], documents, i, report.error[i]);
   }
   muse_module_destroy(module);
 }
@@ -106,19 +107,24 @@ Test(emit_scan, resolvent_gradient_in_groups) {
   const MuseType x = muse_type4(MUSE_F32, 1, T, 1, d), g = muse_type3(MUSE_F32, 1, T, 1);
   const MuseType types[] = {x, x, x, g, g, muse_type2(MUSE_I32, 1, T), x};
   MuseKernelCall whole, tail;
-  muse_kernel_call_create(muse_harness_module(), muse_single_op_kernel(module, MUSE_OP_resolvent_scan_grad, 7, types, NULL, 0), &whole);
+  muse_kernel_call_create(muse_harness_module(),
+                          muse_single_op_kernel(module, MUSE_OP_resolvent_scan_grad, 7, types, NULL, 0), &whole);
   // The same text, whose last tokens are a document of their own, against these tokens alone.
   const int64_t begin = 64 * 200 + 17, length = T - begin;
   const MuseType y = muse_type4(MUSE_F32, 1, length, 1, d), h = muse_type3(MUSE_F32, 1, length, 1);
   const MuseType short_types[] = {y, y, y, h, h, muse_type2(MUSE_I32, 1, length), y};
   MuseModule *other = muse_module_create("");
-  muse_kernel_call_create(muse_harness_module(), muse_single_op_kernel(other, MUSE_OP_resolvent_scan_grad, 7, short_types, NULL, 0), &tail);
+  muse_kernel_call_create(muse_harness_module(),
+                          muse_single_op_kernel(other, MUSE_OP_resolvent_scan_grad, 7, short_types, NULL, 0), &tail);
   for (int i = 0; i < 7; i++) {
     const int64_t width = i == 5 || i == 3 || i == 4 ? 1 : d;
     for (int64_t k = 0; k < T * width; k++) {
       const double u = uniform(k, i);
       if (of[i] == DOC) ((int32_t *)whole.buffer[i])[k] = k >= begin ? (int32_t)begin : 0;
-      else ((float *)whole.buffer[i])[k] = (float)(of[i] == RE_G ? -0.4 - 0.5 * u : of[i] == IM_G ? 0.3 * u - 0.05 : 2 * u - 1);
+      else
+        ((float *)whole.buffer[i])[k] = (float)(of[i] == RE_G   ? -0.4 - 0.5 * u
+                                                : of[i] == IM_G ? 0.3 * u - 0.05
+                                                                : 2 * u - 1);
     }
     if (of[i] != DOC) memcpy(tail.buffer[i], (float *)whole.buffer[i] + begin * width, (size_t)(length * width) * 4);
   }
@@ -163,12 +169,15 @@ Test(emit_scan, causality) {
       for (int i = 0; i < 6; i++) muse_tensor_store(&in[i], call.buffer[i]);
       const int64_t t = changes[c];
       for (int i = 0; i < 3; i++)
-        for (int64_t k = t * H * d; k < T * H * d; k++) ((float *)call.buffer[i])[k] = bad ? NAN : (float)uniform(k, 9 + i);
+        for (int64_t k = t * H * d; k < T * H * d; k++)
+          ((float *)call.buffer[i])[k] = bad ? NAN : (float)uniform(k, 9 + i);
       for (int i = 3; i < 5; i++)
-        for (int64_t k = t * H; k < T * H; k++) ((float *)call.buffer[i])[k] = bad ? NAN : (float)(0.5 * uniform(k, 9 + i));
+        for (int64_t k = t * H; k < T * H; k++)
+          ((float *)call.buffer[i])[k] = bad ? NAN : (float)(0.5 * uniform(k, 9 + i));
       for (int64_t k = t; k < T; k++) ((int32_t *)call.buffer[5])[k] = (int32_t)t;
       muse_kernel_call_run(&call);
-      cr_expect_eq(memcmp(before, call.buffer[6], (size_t)(t * H * d) * 4), 0, "token %d reaches back (%s)", (int)t, bad ? "NaN" : "numbers");
+      cr_expect_eq(memcmp(before, call.buffer[6], (size_t)(t * H * d) * 4), 0, "token %d reaches back (%s)", (int)t,
+                   bad ? "NaN" : "numbers");
       cr_expect_neq(memcmp(before, call.buffer[6], (size_t)muse_type_bytes(x)), 0);
     }
   muse_kernel_call_destroy(&call);

@@ -69,8 +69,10 @@ static void run(Shape s, int64_t window, bool hyperbolic, bool grad, bool docume
   MuseHarnessReport report;
   muse_harness_run(module, kernel, &options, &report);
   for (int i = 0; i < kernel->n_results; i++)
-    cr_expect_lt(report.error[i], grad ? 5e-5 : 1e-5, "%s, %s, B %d T %d H %d d %d window %d, documents %d: result %d is off by %g",
-                 muse_op_info(kind)->name, score, (int)s.B, (int)s.T, (int)s.H, (int)s.d, (int)window, documents, i, report.error[i]);
+    cr_expect_lt(report.error[i], grad ? 5e-5 : 1e-5,
+                 "%s, %s, B %d T %d H %d d %d window %d, documents %d: result %d is off by %g",
+                 muse_op_info(kind)->name, score, (int)s.B, (int)s.T, (int)s.H, (int)s.d, (int)window, documents, i,
+                 report.error[i]);
   muse_module_destroy(module);
 }
 
@@ -142,8 +144,10 @@ static void check_causality(bool hyperbolic, int64_t window) {
   const int n = operand_types(s, hyperbolic, false, types);
   const Fill *of = hyperbolic ? hyperbolic_fills : dot_fills;
   MuseKernelCall call;
-  muse_kernel_call_create(muse_harness_module(),
-                          muse_single_op_kernel(module, MUSE_OP_window_attention, n, types, hyperbolic ? "hyperbolic" : "dot", window), &call);
+  muse_kernel_call_create(
+      muse_harness_module(),
+      muse_single_op_kernel(module, MUSE_OP_window_attention, n, types, hyperbolic ? "hyperbolic" : "dot", window),
+      &call);
   MuseArena *arena = muse_arena_create();
   Fills fills = {of, true};
   MuseTensor in[8];
@@ -166,7 +170,8 @@ static void check_causality(bool hyperbolic, int64_t window) {
         if (of[i] == DOC)
           for (int64_t k = t; k < s.T; k++) ((int32_t *)call.buffer[i])[k] = (int32_t)t;
         else
-          for (int64_t k = t * width; k < s.T * width; k++) ((float *)call.buffer[i])[k] = bad ? NAN : (float)(0.2 * uniform(k, 9 + i));
+          for (int64_t k = t * width; k < s.T * width; k++)
+            ((float *)call.buffer[i])[k] = bad ? NAN : (float)(0.2 * uniform(k, 9 + i));
       }
       muse_kernel_call_run(&call);
       cr_expect_eq(memcmp(before, call.buffer[n], (size_t)(t * s.H * s.d) * 4), 0, "token %d reaches back (%s)", (int)t,
