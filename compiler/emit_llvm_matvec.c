@@ -5,6 +5,8 @@
 
 #include "ir/base/checked.h"
 
+#include <string.h>
+
 enum {
   GROUP = 32,            // channels between two epilogues
   PREFETCH_BYTES = 8192, // rows of weights stand one after another, so this reaches into the next rows
@@ -61,8 +63,14 @@ static LLVMValueRef byte_add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) {
   return LLVMBuildBitCast(ll->b, sum, type, "");
 }
 
-static LLVMValueRef next_power(MuseLlvm *ll, LLVMValueRef b) { // 3b mod 256, byte by byte
-  return byte_add(ll, b, byte_add(ll, b, b));
+// 3b mod 256, byte by byte. The empty asm keeps LLVM from seeing 3*3*b: it would multiply bytes by 9, which costs three
+// instructions on the units of the dot products instead of two additions anywhere.
+static LLVMValueRef next_power(MuseLlvm *ll, LLVMValueRef b) {
+  LLVMValueRef thrice = byte_add(ll, b, byte_add(ll, b, b));
+  const char *constraints = ll->lanes == 16 ? "=v,0" : "=x,0";
+  LLVMTypeRef type = LLVMTypeOf(thrice), function = LLVMFunctionType(type, &type, 1, false);
+  LLVMValueRef nothing = LLVMGetInlineAsm(function, "", 0, constraints, strlen(constraints), false, false, LLVMInlineAsmDialectATT, false);
+  return LLVMBuildCall2(ll->b, function, nothing, &thrice, 1, "");
 }
 
 static bool scaled_digits(const MuseLlvm *ll) { return ll->is_x86 && ll->lanes >= 8; }
@@ -106,7 +114,8 @@ static LLVMValueRef x_vector(MuseLlvm *ll, const Stream *s, int m, LLVMValueRef 
   return muse_llvm_load_raw(ll, muse_llvm_unit_type(ll, s->t.dot, s->t.lanes), muse_llvm_byte_address(ll, s->left->packed, at), 4);
 }
 
-// Adds one vector of packed bytes of each channel. sum[(r*M + m)*2], and the second one of each pair where the digits telescope:
+// Adds one vector of packed bytes of each channel. Each channel and row of x has a pair of sums, which the planes take in turn
+// to halve the chain of dependent additions. Where the digits telescope, the pair stands for
 // sum of d_j x_j = (3 sum of b_j x_j - sum of b_(j+1) x_j) / 256, which needs no digits at all.
 static void stream_step(MuseLlvm *ll, const Stream *s, LLVMValueRef *b, LLVMValueRef first, LLVMValueRef *sum) {
   int M = (int)s->p->M;
@@ -123,7 +132,10 @@ static void stream_step(MuseLlvm *ll, const Stream *s, LLVMValueRef *b, LLVMValu
       LLVMValueRef codes = s->dtype == MUSE_T2 ? and_bits(ll, shift_right(ll, b[r], 2 * j), 0x03030303)
                                                : next_digit(ll, &b[r], j + 1 < s->planes);
       if (s->t.offset == 0) codes = muse_llvm_trit_signed(ll, codes);
-      for (int m = 0; m < M; m++) sum[2 * (r * M + m)] = muse_llvm_dot(ll, s->t.dot, sum[2 * (r * M + m)], codes, x[m]);
+      for (int m = 0; m < M; m++) {
+        int i = 2 * (r * M + m) + j % 2;
+        sum[i] = muse_llvm_dot(ll, s->t.dot, sum[i], codes, x[m]);
+      }
     }
   }
 }
@@ -156,6 +168,7 @@ static void stream_channels(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMV
       int i = 2 * (r * M + m);
       LLVMValueRef v = loop.result[i];
       if (s->telescoped) v = LLVMBuildSub(ll->b, add(ll, v, add(ll, v, v)), loop.result[i + 1], "");
+      else v = add(ll, v, loop.result[i + 1]);
       LLVMValueRef total = muse_llvm_sum_lanes(ll, v);
       if (s->scale_bits > 0) total = LLVMBuildAShr(ll->b, total, muse_llvm_i32(ll, s->scale_bits), "");
       if (s->t.offset != 0)
@@ -170,8 +183,9 @@ static Stream stream_of(MuseLlvm *ll, const MuseProduct *p, const MuseLeftRows *
   s.row_bytes = muse_trit_row_bytes(s.dtype, p->K);
   s.telescoped = s.dtype == MUSE_T5 && s.t.dot == MUSE_DOT_VNNI && p->M == 1 && 256 * 2 * 128 * p->K <= INT32_MAX;
   s.scale_bits = s.telescoped ? 8 : s.dtype == MUSE_T5 && scaled_digits(ll) ? 6 : 0;
-  // Decoding T5 is work enough to hide behind loads of several channels; T2 is bound by memory and streams best in order.
-  s.channels = ll->lanes == 1 ? 1 : s.dtype == MUSE_T5 ? (p->M <= 2 ? 4 : 2) : 1;
+  // One channel streams best in order, and T2 with one row is bound by memory; everything else has work that several channels
+  // overlap (and they share the loads of x).
+  s.channels = ll->lanes == 1 ? 1 : s.dtype == MUSE_T5 && p->M <= 2 ? 4 : p->M > 1 ? 2 : 1;
   return s;
 }
 
