@@ -129,34 +129,36 @@ static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef 
   muse_llvm_store_raw(ll, muse_llvm_byte_address(ll, dst, mul(ll, u, 4 * s->unit_stride)), unit, 4);
 }
 
-// All units of one row of vectors; the loops stand so that a row of the operand is read in one go.
+// The columns of a packed block: groups (tiles of the left operand, panels of the right one) that stand apart in the packed
+// form. Units are the outer loop, so that a row of the operand is read in one go.
 typedef struct ByKColumns {
-  LLVMValueRef first;       // column of lane 0 of vector 0
-  LLVMValueRef vectors;     // full ones, i64
-  LLVMValueRef has_tail;    // i1 or NULL
-  int tail;                 // columns of the last vector
-  int vectors_n;            // of a panel
-  int64_t panel_units;      // units x lanes from one panel to the next
+  LLVMValueRef first;     // column of lane 0 of group 0
+  LLVMValueRef groups;    // whole ones, i64
+  int64_t group_columns, group_bytes;
+  int tail;               // columns of the group behind them
+  LLVMValueRef has_tail;  // i1
 } ByKColumns;
 
-static LLVMValueRef by_k_place(MuseLlvm *ll, const ByK *s, const ByKColumns *c, LLVMValueRef vector) {
-  LLVMValueRef n = muse_llvm_i64(ll, c->vectors_n);
-  LLVMValueRef panel = mul(ll, LLVMBuildUDiv(ll->b, vector, n, ""), 4 * c->panel_units);
-  return muse_llvm_byte_address(ll, s->dst, add(ll, panel, mul(ll, LLVMBuildURem(ll->b, vector, n, ""), 4 * s->t->lanes)));
+static void by_k_group(MuseLlvm *ll, const ByK *s, const ByKColumns *c, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef group, int present,
+                       int columns) {
+  LLVMValueRef column = add(ll, c->first, mul(ll, group, c->group_columns));
+  LLVMValueRef dst = muse_llvm_byte_address(ll, s->dst, mul(ll, group, c->group_bytes));
+  for (int v = 0; v < columns; v += s->t->lanes) {
+    int active = columns - v < s->t->lanes ? columns - v : s->t->lanes;
+    by_k_unit(ll, s, k0, u, add(ll, column, muse_llvm_i64(ll, v)), muse_llvm_byte_offset(ll, dst, 4LL * v), present, active);
+  }
 }
 
 static void by_k_units(MuseLlvm *ll, const ByK *s, const ByKColumns *c, LLVMValueRef k0, LLVMValueRef u, int present) {
   MuseLlvmLoop loop;
-  muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), c->vectors, 1);
-  LLVMValueRef column = add(ll, c->first, mul(ll, loop.index, s->t->lanes));
-  by_k_unit(ll, s, k0, u, column, by_k_place(ll, s, c, loop.index), present, s->t->lanes);
+  muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), c->groups, 1);
+  by_k_group(ll, s, c, k0, u, loop.index, present, (int)c->group_columns);
   muse_llvm_loop_end(ll, &loop);
   if (c->tail == 0) return;
   MuseLlvmIf tail;
-  if (c->has_tail) muse_llvm_if_begin(ll, &tail, c->has_tail);
-  column = add(ll, c->first, mul(ll, c->vectors, s->t->lanes));
-  by_k_unit(ll, s, k0, u, column, by_k_place(ll, s, c, c->vectors), present, c->tail);
-  if (c->has_tail) muse_llvm_if_end(ll, &tail);
+  muse_llvm_if_begin(ll, &tail, c->has_tail);
+  by_k_group(ll, s, c, k0, u, c->groups, present, c->tail);
+  muse_llvm_if_end(ll, &tail);
 }
 
 static void pack_by_k(MuseLlvm *ll, const MuseProduct *p, const ByK *s, const ByKColumns *c, const MuseBlock *block) {
@@ -175,14 +177,18 @@ static void pack_by_k(MuseLlvm *ll, const MuseProduct *p, const ByK *s, const By
 
 void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
                          int rows, LLVMValueRef dst) {
-  if (!t->a_by_k) {
-    pack_rows(ll, p, t, block, m, rows, dst);
-    return;
-  }
+  pack_rows(ll, p, t, block, m, rows, dst);
+}
+
+void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
+                               LLVMValueRef dst) {
   const MuseValue *a = p->anchor->operands[0];
   ByK s = {.t = t, .dtype = a->type.dtype, .src = muse_llvm_operand(ll, a->index), .dst = dst, .columns = p->M, .unit_stride = t->a_stride};
-  ByKColumns c = {.first = add(ll, block->m0, m), .vectors = muse_llvm_i64(ll, rows / t->lanes), .tail = rows % t->lanes,
-                  .vectors_n = MUSE_TILE_MAX_M};
+  ByKColumns c = {.first = add(ll, block->m0, m), .group_columns = t->tile_m, .group_bytes = t->a_tile_bytes, .tail = (int)(p->M % t->tile_m)};
+  LLVMValueRef left = LLVMBuildSub(ll->b, block->rows, m, ""), height = muse_llvm_i64(ll, t->tile_m);
+  c.groups = muse_llvm_minimum(ll, LLVMBuildUDiv(ll->b, left, height, ""), muse_llvm_i64(ll, MUSE_LEFT_TILES));
+  LLVMValueRef end = muse_llvm_minimum(ll, left, muse_llvm_i64(ll, (int64_t)MUSE_LEFT_TILES * t->tile_m));
+  c.has_tail = LLVMBuildICmp(ll->b, LLVMIntSLT, LLVMBuildMul(ll->b, c.groups, height, ""), end, "");
   pack_by_k(ll, p, &s, &c, block);
 }
 
@@ -248,9 +254,9 @@ void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *
   const MuseValue *b = p->anchor->operands[1];
   ByK s = {.t = t, .dtype = b->type.dtype, .src = muse_llvm_operand(ll, b->index), .dst = dst, .columns = p->N,
            .unit_stride = (int64_t)t->lanes * t->vectors_n, .make_unsigned = t->offset != 0};
-  LLVMValueRef lanes = muse_llvm_i64(ll, t->lanes);
-  ByKColumns c = {.first = block->n0, .vectors = LLVMBuildUDiv(ll->b, block->cols, lanes, ""), .tail = (int)(p->N % t->lanes),
-                  .vectors_n = t->vectors_n, .panel_units = t->b_units * t->lanes * t->vectors_n};
-  c.has_tail = LLVMBuildICmp(ll->b, LLVMIntNE, LLVMBuildURem(ll->b, block->cols, lanes, ""), muse_llvm_i64(ll, 0), "");
+  int64_t width = (int64_t)t->lanes * t->vectors_n;
+  ByKColumns c = {.first = block->n0, .group_columns = width, .group_bytes = 4 * width * t->b_units, .tail = (int)(p->N % width)};
+  c.groups = LLVMBuildUDiv(ll->b, block->cols, muse_llvm_i64(ll, width), "");
+  c.has_tail = LLVMBuildICmp(ll->b, LLVMIntSLT, mul(ll, c.groups, width), block->cols, "");
   pack_by_k(ll, p, &s, &c, block);
 }

@@ -117,6 +117,7 @@ void muse_llvm_tiling(const MuseLlvm *ll, const MuseProduct *p, MuseTiling *out)
   int64_t units = muse_round_up(muse_ceil_div(p->block_k, t.group), 16);
   t.b_units = units;
   t.a_stride = t.a_by_k ? muse_round_up(t.tile_m, t.lanes) : units + MUSE_TILE_ROW_PAD;
+  t.a_tile_bytes = 4 * t.a_stride * units;
   *out = t;
 }
 
@@ -242,18 +243,30 @@ void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRe
   LLVMTypeRef vector = muse_llvm_unit_type(ll, t->dot, t->lanes);
   LLVMValueRef ones = muse_llvm_const_bits(vector, 0x01010101), factor = muse_llvm_const(vector, -t->offset), zero = LLVMConstNull(vector);
   MuseLlvmLoop loop;
-  if (t->a_by_k) { // lanes are rows
+  if (t->a_by_k) { // lanes are rows; four units at a time, because one sum would wait for itself
     int n = (rows + t->lanes - 1) / t->lanes;
-    muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), units, 1);
-    for (int v = 0; v < n; v++) muse_llvm_loop_carry(ll, &loop, zero);
-    LLVMValueRef at = muse_llvm_byte_address(ll, a, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
-    for (int v = 0; v < n; v++) {
-      LLVMValueRef x = muse_llvm_load_raw(ll, vector, muse_llvm_byte_offset(ll, at, 4LL * v * t->lanes), 4);
-      muse_llvm_loop_next(&loop, v, muse_llvm_dot(ll, t->dot, loop.phi[v], ones, x));
+    LLVMValueRef sum[4 * 32], four = muse_llvm_i64(ll, 4);
+    LLVMValueRef whole = LLVMBuildMul(ll->b, LLVMBuildUDiv(ll->b, units, four, ""), four, "");
+    MUSE_ASSERT(n <= 16);
+    for (int i = 0; i < 4 * n; i++) sum[i] = zero;
+    for (int part = 4; part >= 1; part -= 3) { // then one by one
+      int count = part * n;
+      muse_llvm_loop_begin(ll, &loop, part == 4 ? muse_llvm_i64(ll, 0) : whole, part == 4 ? whole : units, part);
+      for (int i = 0; i < count; i++) muse_llvm_loop_carry(ll, &loop, sum[i]);
+      LLVMValueRef at = muse_llvm_byte_address(ll, a, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
+      for (int i = 0; i < count; i++) {
+        int64_t place = 4 * ((int64_t)(i / n) * t->a_stride + (int64_t)(i % n) * t->lanes);
+        LLVMValueRef x = muse_llvm_load_raw(ll, vector, muse_llvm_byte_offset(ll, at, place), 4);
+        muse_llvm_loop_next(&loop, i, muse_llvm_dot(ll, t->dot, loop.phi[i], ones, x));
+      }
+      muse_llvm_loop_end(ll, &loop);
+      for (int i = 0; i < count; i++) sum[i] = loop.result[i];
     }
-    muse_llvm_loop_end(ll, &loop);
-    for (int v = 0; v < n; v++)
-      muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, row_sums, 4LL * v * t->lanes), LLVMBuildMul(ll->b, loop.result[v], factor, ""), 4);
+    for (int v = 0; v < n; v++) {
+      LLVMValueRef total = sum[v];
+      for (int i = 1; i < 4; i++) total = LLVMBuildAdd(ll->b, total, sum[i * n + v], "");
+      muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, row_sums, 4LL * v * t->lanes), LLVMBuildMul(ll->b, total, factor, ""), 4);
+    }
     return;
   }
   MuseLlvmLoop row;
@@ -304,7 +317,7 @@ typedef struct Walk {
   MuseBlock block;
 } Walk;
 
-static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows, LLVMValueRef panel, int vectors, int tail) {
+static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef a, LLVMValueRef m, int rows, LLVMValueRef panel, int vectors, int tail) {
   const MuseProduct *p = w->p;
   const MuseTiling *t = &w->t;
   int64_t width = (int64_t)t->lanes * t->vectors_n;
@@ -316,7 +329,7 @@ static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows, LLVMValu
     place = LLVMBuildMul(ll->b, LLVMBuildAdd(ll->b, place, panel, ""), muse_llvm_i64(ll, 4 * t->tile_m * width), "");
   }
   Tile tile = {.t = t, .rows = rows, .vectors = vectors, .units = w->block.units};
-  tile.a = muse_llvm_byte_offset(ll, ll->scratch, w->pk->packed_a);
+  tile.a = a;
   tile.b = muse_llvm_byte_address(ll, muse_llvm_byte_offset(ll, ll->scratch, w->pk->packed_b),
                                   LLVMBuildMul(ll->b, panel, muse_llvm_i64(ll, 4 * width * t->b_units), ""));
   tile.c = muse_llvm_byte_address(ll, muse_llvm_byte_offset(ll, ll->scratch, w->pk->tile_c), place);
@@ -336,13 +349,22 @@ static void emit_tile_row(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows) {
   const MuseTiling *t = &w->t;
   int64_t width = (int64_t)t->lanes * t->vectors_n;
   LLVMValueRef a = muse_llvm_byte_offset(ll, ll->scratch, w->pk->packed_a);
-  muse_llvm_pack_left(ll, w->p, t, &w->block, m, rows, a);
+  if (t->a_by_k) {
+    LLVMValueRef in_group = LLVMBuildURem(ll->b, LLVMBuildUDiv(ll->b, m, muse_llvm_i64(ll, t->tile_m), ""), muse_llvm_i64(ll, MUSE_LEFT_TILES), "");
+    MuseLlvmIf first;
+    muse_llvm_if_begin(ll, &first, LLVMBuildICmp(ll->b, LLVMIntEQ, in_group, muse_llvm_i64(ll, 0), ""));
+    muse_llvm_pack_left_tiles(ll, w->p, t, &w->block, m, a);
+    muse_llvm_if_end(ll, &first);
+    a = muse_llvm_byte_address(ll, a, LLVMBuildMul(ll->b, in_group, muse_llvm_i64(ll, t->a_tile_bytes), ""));
+  } else {
+    muse_llvm_pack_left(ll, w->p, t, &w->block, m, rows, a);
+  }
   if (t->offset != 0) muse_llvm_row_sums(ll, t, rows, a, w->block.units, muse_llvm_byte_offset(ll, ll->scratch, w->pk->row_sums));
   LLVMValueRef full = LLVMBuildUDiv(ll->b, w->block.cols, muse_llvm_i64(ll, width), "");
   if (w->p->N >= width) {
     MuseLlvmLoop loop;
     muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), full, 1);
-    emit_panel(ll, w, m, rows, loop.index, t->vectors_n, 0);
+    emit_panel(ll, w, a, m, rows, loop.index, t->vectors_n, 0);
     muse_llvm_loop_end(ll, &loop);
   }
   int rest = (int)(w->p->N % width);
@@ -350,7 +372,7 @@ static void emit_tile_row(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows) {
   MuseLlvmIf tail;
   LLVMValueRef covered = LLVMBuildMul(ll->b, full, muse_llvm_i64(ll, width), "");
   muse_llvm_if_begin(ll, &tail, LLVMBuildICmp(ll->b, LLVMIntULT, covered, w->block.cols, ""));
-  emit_panel(ll, w, m, rows, full, (rest + t->lanes - 1) / t->lanes, rest % t->lanes);
+  emit_panel(ll, w, a, m, rows, full, (rest + t->lanes - 1) / t->lanes, rest % t->lanes);
   muse_llvm_if_end(ll, &tail);
 }
 

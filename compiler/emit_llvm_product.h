@@ -28,6 +28,7 @@ typedef struct MuseTiling {
   int offset;    // added to the right operand when it is packed, to make it unsigned; row sums of the left operand correct it
   bool a_by_k;   // packed left tile is [unit][a_stride], else [row][a_stride]
   int64_t a_stride, b_units; // in units; b_units: units of a packed panel
+  int64_t a_tile_bytes;      // a_by_k: from one packed tile to the next
 } MuseTiling;
 
 // Unit type as a vector of `lanes`: float or i32.
@@ -48,6 +49,9 @@ typedef struct MuseBlock {
 // left operand.
 void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
                          int rows, LLVMValueRef dst);
+// a_by_k: the tile at row m and the MUSE_LEFT_TILES - 1 tiles behind it, as far as there are rows.
+void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
+                               LLVMValueRef dst);
 void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef dst);
 
 // -offset times the sum over K of each row of a packed left tile, into row_sums (i32).

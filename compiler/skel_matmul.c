@@ -36,21 +36,21 @@ int muse_product_anchor_of(const MuseProductKernel *product, const MuseValue *va
 }
 
 // Blocks of C for the tiled form. The block of the right operand (block_k x block_n) is read again by every tile of the block
-// and should stay in the second-level cache (1 MB on common servers); a block of C is `block_m` high so that packing that block
-// is paid back by many tiles. Small products are cut finer, down to blocks that still are worth a task.
+// and should stay in the second-level cache (1 MB on common servers); a block of C is up to 512 high so that packing that block
+// is paid back by many tiles. Small products are cut finer, first in M: narrow blocks pack the left operand for few panels.
 static void cut_tiles(MuseProduct *p, bool bytes) {
-  int64_t max_m = 512, max_n = bytes ? 128 : 256;
+  int64_t max_m = 512, max_n = bytes ? 128 : 256, count_m = muse_ceil_div(p->M, max_m);
+  const double worth_a_task = 6e6; // products
   p->block_k = min_i64(p->K, bytes ? 2560 : 512); // bytes: a multiple of the 256 trits and of the 320 trits of a packed block
   p->block_n = min_i64(muse_round_up(p->N, MUSE_TILE_MAX_N), max_n);
-  int64_t count_m = muse_ceil_div(p->M, max_m);
-  const int64_t wanted = 16, small = 96 * 1024; // tasks; products of a block of C with one k that are worth a task of their own
   for (;;) {
     p->block_m = count_m == 1 ? p->M : muse_round_up(muse_ceil_div(p->M, count_m), MUSE_BLOCK_UNIT);
     p->n_blocks_m = muse_ceil_div(p->M, p->block_m);
     p->n_blocks_n = muse_ceil_div(p->N, p->block_n);
-    if (p->n_blocks_m * p->n_blocks_n >= wanted || p->block_m * p->block_n * p->K <= small * 64) return;
-    if (p->block_m > 2 * MUSE_BLOCK_UNIT) count_m = 2 * p->n_blocks_m;
-    else if (p->block_n > MUSE_TILE_MAX_N) p->block_n = muse_round_up(p->block_n / 2, MUSE_TILE_MAX_N);
+    int64_t tasks = p->n_blocks_m * p->n_blocks_n;
+    if ((double)p->block_m * (double)p->block_n * (double)p->K <= worth_a_task) return;
+    if (tasks < 8 && p->block_m > MUSE_BLOCK_UNIT) count_m++;
+    else if (tasks < 4 && p->block_n > MUSE_TILE_MAX_N) p->block_n = muse_round_up(p->block_n / 2, MUSE_TILE_MAX_N);
     else return;
   }
 }
@@ -65,13 +65,16 @@ static void cut_rows(MuseProduct *p) {
   p->n_blocks_n = muse_ceil_div(p->N, p->block_n);
 }
 
+static bool k_is_first(const MuseOp *anchor) { // of the left operand
+  return anchor->kind == MUSE_OP_int8_matmul || (anchor->kind == MUSE_OP_matmul && muse_op_bool(anchor, "trans_a"));
+}
+
 static void fill_product(MuseProduct *p, const MuseOp *anchor) {
   MuseType c = anchor->results[0]->type, a = anchor->operands[0]->type;
   p->anchor = anchor;
   p->M = c.dim[0];
   p->N = c.dim[1];
-  bool k_first = anchor->kind == MUSE_OP_int8_matmul || (anchor->kind == MUSE_OP_matmul && muse_op_bool(anchor, "trans_a"));
-  p->K = a.dim[k_first ? 0 : 1];
+  p->K = a.dim[k_is_first(anchor) ? 0 : 1];
   p->few_rows = anchor->kind == MUSE_OP_ternary_matmul && p->M <= MUSE_VECTOR_MAX_ROWS;
   if (p->few_rows) cut_rows(p);
   else cut_tiles(p, anchor->kind != MUSE_OP_matmul);
@@ -92,6 +95,7 @@ static void fill_scratch(MuseProductKernel *out) {
     int64_t tiles_m = muse_ceil_div(p->block_m, 4) * 4 + MUSE_TILE_MAX_M;
     b_bytes = max_i64(b_bytes, k * element * muse_round_up(p->block_n, MUSE_TILE_MAX_N));
     a_bytes = max_i64(a_bytes, (k * element + 4 * MUSE_TILE_ROW_PAD) * (MUSE_TILE_MAX_M + 16));
+    if (k_is_first(p->anchor)) a_bytes = max_i64(a_bytes, MUSE_LEFT_TILES * MUSE_TILE_MAX_M * k * element);
     c_bytes = max_i64(c_bytes, 4 * muse_round_up(p->block_n, MUSE_TILE_MAX_N) * (p->block_k < p->K ? tiles_m : MUSE_TILE_MAX_M));
   }
   out->packed_b = 0;

@@ -21,6 +21,7 @@ enum {
   MUSE_TILE_MAX_N = 32,
   MUSE_BLOCK_UNIT = 96,      // blocks of M are multiples of it: a multiple of the tile heights of all targets
   MUSE_VECTOR_MAX_ROWS = 4,  // up to so many rows the weights are streamed through, unpacked (matrix times few vectors)
+  MUSE_LEFT_TILES = 4,       // tiles of a left operand [K,M] that are packed together, so that cache lines are used whole
   MUSE_TILE_ROW_PAD = 16,    // units between the rows of a packed left tile, so that rows do not share cache sets
 };
 
