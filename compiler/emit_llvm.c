@@ -15,11 +15,16 @@
 #include <llvm-c/Transforms/PassBuilder.h>
 
 #include <elf.h>
+#include <link.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 // Rows by skeleton name; emitters of structured ops stand in files of their own.
-static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
+static const struct {
+  const char *skeleton;
+  MuseLlvmEmit emit;
+} emitters[] = {
   {"cross_entropy", muse_emit_llvm_cross_entropy},
   {"cross_entropy_grad", muse_emit_llvm_cross_entropy},
   {"doc_begin", muse_emit_llvm_doc_begin},
@@ -47,13 +52,50 @@ static const struct { const char *skeleton; MuseLlvmEmit emit; } emitters[] = {
   {"window_attention_grad", muse_emit_llvm_window_attention_grad},
 };
 
-#define EMITTER_VERSION "1"
-const char *muse_emit_llvm_version(void) { return "LLVM " LLVM_VERSION_STRING ", emitters " EMITTER_VERSION; }
+// ---- version ----
+
+static const char *version_text;
+static pthread_once_t version_once = PTHREAD_ONCE_INIT;
+
+// The linker's hash of everything in this library (build id): any change of an emitter or of a skeleton changes it.
+static int find_build_id(struct dl_phdr_info *info, size_t size, void *out) {
+  bool own = false;
+  uintptr_t here = (uintptr_t)&find_build_id;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+    own |= p->p_type == PT_LOAD && here - (info->dlpi_addr + p->p_vaddr) < p->p_memsz;
+  }
+  for (int i = 0; own && i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+    if (p->p_type != PT_NOTE) continue;
+    const char *at = (const char *)(info->dlpi_addr + p->p_vaddr), *end = at + p->p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)at;
+      const char *name = at + sizeof *note;
+      const unsigned char *bytes = (const unsigned char *)name + (note->n_namesz + 3) / 4 * 4;
+      if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && !memcmp(name, "GNU", 4))
+        for (unsigned k = 0; k < note->n_descsz; k++) muse_str_appendf(out, "%02x", bytes[k]);
+      at = (const char *)bytes + (note->n_descsz + 3) / 4 * 4;
+    }
+  }
+  return own;
+}
+
+static void find_version(void) {
+  MuseStr text = {0}; // lives as long as the library
+  muse_str_append(&text, "LLVM " LLVM_VERSION_STRING ", emitters ");
+  dl_iterate_phdr(find_build_id, &text);
+  version_text = muse_str_text(&text);
+}
+
+const char *muse_emit_llvm_version(void) {
+  pthread_once(&version_once, find_version);
+  return version_text;
+}
 
 // The emitters write loops as they should be: what is left is cleaning up. (No loop-idiom: it would call memset.)
-static const char passes[] =
-    "function(mem2reg,early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,"
-    "loop-mssa(licm),gvn<no-pre;no-load-pre>,loop(loop-reduce),instsimplify,adce,simplifycfg)";
+static const char passes[] = "function(mem2reg,early-cse,instcombine<max-iterations=1;no-verify-fixpoint>,simplifycfg,"
+                             "loop-mssa(licm),gvn<no-pre;no-load-pre>,loop(loop-reduce),instsimplify,adce,simplifycfg)";
 
 static void init_types(MuseLlvm *ll) {
   LLVMContextRef c = ll->context;
@@ -83,14 +125,8 @@ static LLVMTargetMachineRef create_machine(const MuseCpuTarget *target, MuseDiag
                                  LLVMRelocPIC, LLVMCodeModelSmall);
 }
 
-static MuseStatus build_module(MuseLlvm *ll, const MuseOp *kernel, LLVMTargetMachineRef machine) {
+static MuseStatus build_module(MuseLlvm *ll, MuseLlvmEmit emit, const MuseOp *kernel, LLVMTargetMachineRef machine) {
   const char *skeleton = muse_op_text(kernel, "skeleton");
-  MuseLlvmEmit emit = NULL;
-  for (size_t i = 0; i < sizeof emitters / sizeof *emitters; i++)
-    if (!strcmp(emitters[i].skeleton, skeleton)) emit = emitters[i].emit;
-  if (!emit)
-    return muse_error_at(ll->diag, MUSE_ERR_INPUT, kernel->loc,
-                         "kernel %s has the skeleton '%s', which the CPU emitter does not know", ll->name, skeleton);
   LLVMSetTarget(ll->module, ll->target->triple);
   LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
   LLVMSetModuleDataLayout(ll->module, layout);
@@ -99,9 +135,10 @@ static MuseStatus build_module(MuseLlvm *ll, const MuseOp *kernel, LLVMTargetMac
   if (!emit(ll, kernel) || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
   char *message = NULL;
   if (LLVMVerifyModule(ll->module, LLVMReturnStatusAction, &message)) {
-    MuseStatus status = muse_error_at(ll->diag, MUSE_ERR_FAILED, kernel->loc,
-                                      "the code made for kernel %s (skeleton '%s', %s) is not valid LLVM IR, a bug of MUSE: %s",
-                                      ll->name, skeleton, muse_cpu_level_name(ll->target->level), message);
+    MuseStatus status = muse_error_at(
+        ll->diag, MUSE_ERR_FAILED, kernel->loc,
+        "the code made for kernel %s (skeleton '%s', %s) is not valid LLVM IR, a bug of MUSE: %s", ll->name, skeleton,
+        muse_cpu_level_name(ll->target->level), message);
     LLVMDisposeMessage(message);
     return status;
   }
@@ -128,8 +165,8 @@ static char *copy_out(const char *data, size_t bytes) {
   return copy;
 }
 
-// A kernel must not call anything outside itself (memset, expf, ...): results would depend on that library, and the JIT might
-// not find it. Returns the name of an undefined symbol of an ELF64 object, or NULL.
+// A kernel must not call anything outside itself (memset, expf, ...): results would depend on that library, and the JIT
+// might not find it. Returns the name of an undefined symbol of an ELF64 object, or NULL.
 static const char *undefined_symbol(const char *object, size_t bytes) {
   const Elf64_Ehdr *header = (const Elf64_Ehdr *)object;
   if (bytes < sizeof *header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return NULL;
@@ -144,7 +181,8 @@ static const char *undefined_symbol(const char *object, size_t bytes) {
   return NULL;
 }
 
-static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const char *form, char **out_data, size_t *out_bytes) {
+static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const char *form, char **out_data,
+                             size_t *out_bytes) {
   if (!strcmp(form, "llvm")) {
     char *text = LLVMPrintModuleToString(ll->module);
     *out_bytes = strlen(text);
@@ -153,13 +191,15 @@ static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const c
     return MUSE_OK;
   }
   LLVMCodeGenFileType type = LLVMObjectFile;
-  if (!strcmp(form, "asm")) type = LLVMAssemblyFile;
+  if (!strcmp(form, "asm"))
+    type = LLVMAssemblyFile;
   else if (strcmp(form, "object") != 0)
     return muse_error(ll->diag, MUSE_ERR_INPUT, "kernels can be written as llvm, asm or object, not as '%s'", form);
   LLVMMemoryBufferRef buffer = NULL;
   char *message = NULL;
   if (LLVMTargetMachineEmitToMemoryBuffer(machine, ll->module, type, &message, &buffer)) {
-    MuseStatus status = muse_error(ll->diag, MUSE_ERR_FAILED, "LLVM could not compile kernel %s: %s", ll->name, message);
+    MuseStatus status = muse_error(ll->diag, MUSE_ERR_FAILED, "LLVM could not compile kernel %s: %s", ll->name,
+                                   message);
     LLVMDisposeMessage(message);
     return status;
   }
@@ -168,9 +208,10 @@ static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const c
   LLVMDisposeMemoryBuffer(buffer);
   const char *outside = type == LLVMObjectFile ? undefined_symbol(*out_data, *out_bytes) : NULL;
   if (!outside) return MUSE_OK;
-  MuseStatus status = muse_error_at(ll->diag, MUSE_ERR_FAILED, ll->kernel->loc,
-                                    "the code of kernel %s (skeleton '%s', %s) needs the outside function '%s', a bug of MUSE", ll->name,
-                                    muse_op_text(ll->kernel, "skeleton"), muse_cpu_level_name(ll->target->level), outside);
+  MuseStatus status = muse_error_at(
+      ll->diag, MUSE_ERR_FAILED, ll->kernel->loc,
+      "the code of kernel %s (skeleton '%s', %s) needs the outside function '%s', a bug of MUSE", ll->name,
+      muse_op_text(ll->kernel, "skeleton"), muse_cpu_level_name(ll->target->level), outside);
   free(*out_data);
   *out_data = NULL;
   *out_bytes = 0;
@@ -179,18 +220,29 @@ static MuseStatus write_form(MuseLlvm *ll, LLVMTargetMachineRef machine, const c
 
 MuseStatus muse_emit_llvm_kernel(const MuseOp *kernel, const char *name, const MuseCpuTarget *target, const char *form,
                                  char **out_data, size_t *out_bytes, MuseDiag *diag) {
+  const char *skeleton = muse_op_text(kernel, "skeleton");
+  for (size_t i = 0; i < sizeof emitters / sizeof *emitters; i++)
+    if (!strcmp(emitters[i].skeleton, skeleton))
+      return muse_emit_llvm_with(emitters[i].emit, kernel, name, target, form, out_data, out_bytes, diag);
+  return muse_error_at(diag, MUSE_ERR_INPUT, kernel->loc,
+                       "kernel %s has the skeleton '%s', which the CPU emitter does not know", name, skeleton);
+}
+
+MuseStatus muse_emit_llvm_with(MuseLlvmEmit emit, const MuseOp *kernel, const char *name, const MuseCpuTarget *target,
+                               const char *form, char **out_data, size_t *out_bytes, MuseDiag *diag) {
   *out_data = NULL;
   *out_bytes = 0;
   LLVMTargetMachineRef machine = create_machine(target, diag);
   if (!machine) return MUSE_ERR_FAILED;
-  MuseLlvm ll = {.target = target, .name = name, .diag = diag, .arena = muse_arena_create(), .context = LLVMContextCreate()};
+  MuseLlvm ll = {
+      .target = target, .name = name, .diag = diag, .arena = muse_arena_create(), .context = LLVMContextCreate()};
   ll.module = LLVMModuleCreateWithNameInContext(name, ll.context);
   ll.b = LLVMCreateBuilderInContext(ll.context);
   ll.lanes = target->vector_bytes / 4;
   ll.is_x86 = !strncmp(target->triple, "x86_64", 6);
   ll.has_fma = !ll.is_x86 || target->level >= MUSE_CPU_AVX2;
   init_types(&ll);
-  MuseStatus status = build_module(&ll, kernel, machine);
+  MuseStatus status = build_module(&ll, emit, kernel, machine);
   if (status == MUSE_OK) status = optimise(&ll, machine);
   if (status == MUSE_OK) status = write_form(&ll, machine, form, out_data, out_bytes);
   LLVMDisposeBuilder(ll.b);

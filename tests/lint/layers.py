@@ -42,7 +42,7 @@ FORBIDDEN = ['cuda*.h', 'nvrtc*.h', 'nccl*.h', 'cublas*.h', 'cudnn*.h', 'nvml.h'
 # C17, POSIX, Linux and the vector intrinsics.
 SYSTEM = set('''
 aio.h arm_neon.h assert.h complex.h cpuid.h ctype.h dirent.h dlfcn.h elf.h endian.h errno.h fcntl.h fenv.h float.h
-fnmatch.h ftw.h getopt.h glob.h immintrin.h inttypes.h iso646.h langinfo.h libgen.h limits.h locale.h malloc.h
+fnmatch.h ftw.h getopt.h glob.h immintrin.h inttypes.h iso646.h langinfo.h libgen.h limits.h link.h locale.h malloc.h
 math.h poll.h pthread.h pwd.h regex.h sched.h semaphore.h setjmp.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h
 stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h strings.h tgmath.h threads.h time.h uchar.h
 unistd.h wchar.h wctype.h x86intrin.h
