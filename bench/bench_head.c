@@ -1,6 +1,7 @@
-// Speed of the cross-entropy head on one core: build/bench/bench-head. Each stage against the f32 FMA peak measured in the same
-// run (multiply-adds in registers only), in processor time of the thread. Counted are the three products of the gradient:
-// 6 N V D operations; a tensor train builds the table and contracts its gradient besides. Stages: compiler/skel_cross_entropy.h.
+// Speed of the cross-entropy head on one core: build/bench/bench-head. Each stage against the f32 FMA peak measured in
+// the same run (multiply-adds in registers only), in processor time of the thread. Counted are the three products of
+// the gradient: 6 N V D operations; a tensor train builds the table and contracts its gradient besides. Stages:
+// compiler/skel_cross_entropy.h.
 
 #include "compiler/emit.h"
 #include "ir/base/checked.h"
@@ -76,7 +77,9 @@ static void need(MuseStatus status, MuseDiag *diag) {
 }
 
 // r = 0: dense table, else a tensor train of that rank.
-typedef struct Size { int64_t N, V, D, r; } Size;
+typedef struct Size {
+  int64_t N, V, D, r;
+} Size;
 enum { MAX_IN = 6, MAX_OUT = 5 };
 
 static int64_t root_up(int64_t n) {
@@ -121,7 +124,8 @@ static void *filled(int64_t bytes, double scale) {
   void *data = aligned_alloc(64, (size_t)muse_round_up(bytes, 64));
   MUSE_ASSERT(data != NULL);
   memset(data, 0, (size_t)bytes);
-  for (int64_t i = 0; i < bytes / 4 && scale != 0; i++) ((float *)data)[i] = (float)(scale * (double)(i * 7919 % 1009 - 504) / 504);
+  for (int64_t i = 0; i < bytes / 4 && scale != 0; i++)
+    ((float *)data)[i] = (float)(scale * (double)(i * 7919 % 1009 - 504) / 504);
   return data;
 }
 
@@ -177,9 +181,11 @@ static void bench(const MuseCpuModule *cpu, const MuseCpuTarget *target, Size z)
     if (sum < best) best = sum, memcpy(stage, took, sizeof took);
   }
   const double flops = 6.0 * (double)z.N * (double)z.V * (double)z.D, peak = measure_peak(target->level);
-  printf("N %5lld V %6lld D %5lld rank %3lld: %8.2f ms, %6.1f GFLOP/s, %4.1f %% of %.1f; workspace %.1f MB, code %zu bytes in %.0f ms\n",
-         (long long)z.N, (long long)z.V, (long long)z.D, (long long)z.r, best * 1e3, flops / best * 1e-9,
-         peak > 0 ? 100 * flops / best / peak : 0, peak * 1e-9, (double)info.workspace_bytes * 1e-6, bytes, compile * 1e3);
+  printf(
+      "N %5lld V %6lld D %5lld rank %3lld: %8.2f ms, %6.1f GFLOP/s, %4.1f %% of %.1f; workspace %.1f MB, code %zu "
+      "bytes in %.0f ms\n",
+      (long long)z.N, (long long)z.V, (long long)z.D, (long long)z.r, best * 1e3, flops / best * 1e-9,
+      peak > 0 ? 100 * flops / best / peak : 0, peak * 1e-9, (double)info.workspace_bytes * 1e-6, bytes, compile * 1e3);
   printf("    stages, ms:");
   for (int s = 0; s < info.n_stages; s++) printf(" %.2f", stage[s] * 1e3);
   printf("\n");
@@ -201,7 +207,8 @@ int main(int argc, char **argv) {
   const MuseCpuModule *cpu = entry();
   for (int level = MUSE_CPU_NEON_DOT; level > MUSE_CPU_SCALAR; level--) {
     MuseCpuTarget target;
-    if (level == MUSE_CPU_AVX512_VNNI || level == MUSE_CPU_AMX || level == MUSE_CPU_NEON_DOT) continue; // the same f32 code
+    if (level == MUSE_CPU_AVX512_VNNI || level == MUSE_CPU_AMX || level == MUSE_CPU_NEON_DOT)
+      continue; // the same f32 code
     if (!cpu->host_target((MuseCpuLevel)level, true, &target)) continue;
     printf("%s\n", muse_cpu_level_name(target.level));
     bench(cpu, &target, (Size){2048, 257, 128, 0});

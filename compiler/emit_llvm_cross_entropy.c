@@ -7,7 +7,9 @@
 
 #include <math.h>
 
-LLVMValueRef muse_llvm_head_workspace(MuseLlvm *ll, int64_t bytes) { return muse_llvm_byte_offset(ll, ll->workspace, bytes); }
+LLVMValueRef muse_llvm_head_workspace(MuseLlvm *ll, int64_t bytes) {
+  return muse_llvm_byte_offset(ll, ll->workspace, bytes);
+}
 
 static LLVMValueRef at2(MuseLlvm *ll, LLVMValueRef base, LLVMValueRef row, int64_t stride, LLVMValueRef column) {
   LLVMValueRef index = muse_llvm_times(ll, row, stride);
@@ -20,7 +22,8 @@ static LLVMValueRef compare(MuseLlvm *ll, LLVMIntPredicate predicate, LLVMValueR
 
 MuseHeadStage muse_llvm_head_begin(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage) {
   muse_llvm_stage_begin(ll, kernel, stage);
-  MuseHeadStage s = {.h = h, .x = muse_llvm_op_operand(ll, h->op, 0), .targets = muse_llvm_op_operand(ll, h->op, h->targets)};
+  MuseHeadStage s = {
+      .h = h, .x = muse_llvm_op_operand(ll, h->op, 0), .targets = muse_llvm_op_operand(ll, h->op, h->targets)};
   LLVMValueRef zero = muse_llvm_i64(ll, 0), round = h->rounds * h->sweeps > 1 ? ll->iteration : zero;
   if (h->sweeps > 1) {
     s.measuring = compare(ll, LLVMIntSLT, round, h->rounds);
@@ -45,13 +48,15 @@ MuseHeadStage muse_llvm_head_begin(MuseLlvm *ll, const MuseOp *kernel, const Mus
 // ---- logits ----
 
 // One panel of columns of a tile: table rows v.. (of the table at hand), block by block of D.
-static void logits_panel(MuseLlvm *ll, const MuseHeadStage *s, int64_t width, LLVMValueRef v, LLVMValueRef m, LLVMValueRef x,
-                         LLVMValueRef out) {
+static void logits_panel(MuseLlvm *ll, const MuseHeadStage *s, int64_t width, LLVMValueRef v, LLVMValueRef m,
+                         LLVMValueRef x, LLVMValueRef out) {
   const MuseHead *h = s->h;
-  const MusePanel panel = {.width = width, .a_row = h->D, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = h->ld, .padded = true};
+  const MusePanel panel = {
+      .width = width, .a_row = h->D, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = h->ld, .padded = true};
   MuseLlvmLoop k;
   muse_llvm_loop_begin(ll, &k, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, h->D), MUSE_PANEL_TERMS);
-  LLVMValueRef terms = muse_llvm_at_most(ll, LLVMBuildSub(ll->b, muse_llvm_i64(ll, h->D), k.index, ""), MUSE_PANEL_TERMS);
+  LLVMValueRef terms =
+      muse_llvm_at_most(ll, LLVMBuildSub(ll->b, muse_llvm_i64(ll, h->D), k.index, ""), MUSE_PANEL_TERMS);
   muse_llvm_pack_transposed(ll, width, h->ldt, terms, at2(ll, s->table, v, h->ldt, k.index), ll->scratch);
   muse_llvm_panel_product(ll, &panel, m, terms, muse_llvm_address(ll, MUSE_F32, x, k.index), ll->scratch, out,
                           compare(ll, LLVMIntSGT, k.index, 0));
@@ -59,14 +64,18 @@ static void logits_panel(MuseLlvm *ll, const MuseHeadStage *s, int64_t width, LL
 }
 
 // The columns [begin, end) of a row of logits; columns from `valid` on count as -inf when masked.
-typedef struct Columns { LLVMValueRef row, begin, end, valid; bool masked; } Columns;
+typedef struct Columns {
+  LLVMValueRef row, begin, end, valid;
+  bool masked;
+} Columns;
 
 static LLVMValueRef logits_at(MuseLlvm *ll, const Columns *c, LLVMValueRef column) {
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
   LLVMValueRef value = muse_llvm_load(ll, MUSE_F32, c->row, column, ll->lanes, NULL);
   if (!c->masked) return value;
   LLVMValueRef left = LLVMBuildTrunc(ll->b, LLVMBuildSub(ll->b, c->valid, column, ""), ll->i32, "");
-  LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSLT, muse_llvm_iota(ll, ll->i32, ll->lanes), muse_llvm_splat(ll, left, ll->lanes), "");
+  LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSLT, muse_llvm_iota(ll, ll->i32, ll->lanes),
+                                      muse_llvm_splat(ll, left, ll->lanes), "");
   return muse_llvm_select(ll, inside, value, muse_llvm_const(type, -INFINITY));
 }
 
@@ -92,7 +101,8 @@ static LLVMValueRef exponentials_of(MuseLlvm *ll, const Columns *c, LLVMValueRef
 }
 
 // Token i of the round against the tile that begins at row v of the table at hand; `row`: its logits.
-static void measure_row(MuseLlvm *ll, const MuseHeadStage *s, LLVMValueRef tile, LLVMValueRef v, LLVMValueRef i, LLVMValueRef row) {
+static void measure_row(MuseLlvm *ll, const MuseHeadStage *s, LLVMValueRef tile, LLVMValueRef v, LLVMValueRef i,
+                        LLVMValueRef row) {
   const MuseHead *h = s->h;
   LLVMBuilderRef b = ll->b;
   const bool masked = h->train || h->V % ll->lanes != 0;
@@ -107,7 +117,8 @@ static void measure_row(MuseLlvm *ll, const MuseHeadStage *s, LLVMValueRef tile,
   target = LLVMBuildSub(b, LLVMBuildSub(b, target, s->vocab, ""), v, "");
   MuseLlvmIf here;
   muse_llvm_if_begin(ll, &here, LLVMBuildICmp(b, LLVMIntULT, target, valid, ""));
-  muse_llvm_store(ll, MUSE_F32, muse_llvm_head_workspace(ll, h->picked), i, muse_llvm_load(ll, MUSE_F32, row, target, 1, NULL), 1, NULL);
+  muse_llvm_store(ll, MUSE_F32, muse_llvm_head_workspace(ll, h->picked), i,
+                  muse_llvm_load(ll, MUSE_F32, row, target, 1, NULL), 1, NULL);
   muse_llvm_if_end(ll, &here);
 
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
@@ -129,7 +140,8 @@ void muse_llvm_head_logits(MuseLlvm *ll, const MuseHeadStage *s) {
   MuseLlvmLoop task, v, row;
   muse_llvm_loop_begin(ll, &task, ll->begin, ll->end, 1);
   LLVMValueRef blocks = muse_llvm_i64(ll, h->n_row_blocks);
-  LLVMValueRef tile = LLVMBuildSDiv(b, task.index, blocks, ""), row0 = muse_llvm_times(ll, LLVMBuildSRem(b, task.index, blocks, ""), h->row_block);
+  LLVMValueRef tile = LLVMBuildSDiv(b, task.index, blocks, ""),
+               row0 = muse_llvm_times(ll, LLVMBuildSRem(b, task.index, blocks, ""), h->row_block);
   LLVMValueRef m = muse_llvm_at_most(ll, LLVMBuildSub(b, s->count, row0, ""), h->row_block);
   LLVMValueRef x = at2(ll, s->x, LLVMBuildAdd(b, s->first, row0, ""), h->D, NULL), out;
   if (h->grad) {
@@ -139,10 +151,12 @@ void muse_llvm_head_logits(MuseLlvm *ll, const MuseHeadStage *s) {
     out = muse_llvm_byte_offset(ll, ll->scratch, MUSE_PANEL_BYTES);
   }
   const int64_t whole = h->rows / MUSE_PANEL_WIDTH * MUSE_PANEL_WIDTH, tail = h->rows - whole;
-  LLVMValueRef v0 = muse_llvm_times(ll, tile, h->tile), end = muse_llvm_at_most(ll, muse_llvm_plus(ll, v0, h->tile), whole);
+  LLVMValueRef v0 = muse_llvm_times(ll, tile, h->tile),
+               end = muse_llvm_at_most(ll, muse_llvm_plus(ll, v0, h->tile), whole);
   if (whole > 0) {
     muse_llvm_loop_begin(ll, &v, v0, end, MUSE_PANEL_WIDTH);
-    logits_panel(ll, s, MUSE_PANEL_WIDTH, v.index, m, x, muse_llvm_address(ll, MUSE_F32, out, LLVMBuildSub(b, v.index, v0, "")));
+    logits_panel(ll, s, MUSE_PANEL_WIDTH, v.index, m, x,
+                 muse_llvm_address(ll, MUSE_F32, out, LLVMBuildSub(b, v.index, v0, "")));
     muse_llvm_loop_end(ll, &v);
   }
   if (tail > 0) {
@@ -165,7 +179,9 @@ static LLVMValueRef load_stat(MuseLlvm *ll, const MuseHead *h, int64_t what, LLV
   return muse_llvm_load(ll, MUSE_F32, muse_llvm_head_workspace(ll, what), place, ll->lanes, NULL);
 }
 
-typedef struct Softmax { LLVMValueRef max, sum; } Softmax;
+typedef struct Softmax {
+  LLVMValueRef max, sum;
+} Softmax;
 
 // Adds the tiles of the round to a softmax, for the tokens i, i+1, ... of the lanes.
 static Softmax add_tiles(MuseLlvm *ll, const MuseHead *h, LLVMValueRef i, Softmax before) {
@@ -211,7 +227,8 @@ static Softmax softmax_of(MuseLlvm *ll, const MuseHeadStage *s, LLVMValueRef i) 
 
 // dloss / N as a scalar.
 static LLVMValueRef loss_scale(MuseLlvm *ll, const MuseHead *h) {
-  LLVMValueRef dloss = muse_llvm_load(ll, MUSE_F32, muse_llvm_op_operand(ll, h->op, h->dloss), muse_llvm_i64(ll, 0), 1, NULL);
+  LLVMValueRef dloss =
+      muse_llvm_load(ll, MUSE_F32, muse_llvm_op_operand(ll, h->op, h->dloss), muse_llvm_i64(ll, 0), 1, NULL);
   return LLVMBuildFDiv(ll->b, dloss, muse_llvm_f32(ll, (double)h->N), "");
 }
 
@@ -222,7 +239,8 @@ static void make_factors(MuseLlvm *ll, const MuseHead *h, LLVMValueRef i, Softma
   MuseLlvmLoop tile;
   muse_llvm_loop_begin(ll, &tile, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, h->n_tiles), 1);
   LLVMValueRef place = LLVMBuildAdd(b, muse_llvm_times(ll, tile.index, h->chunk), i, "");
-  LLVMValueRef maxima = muse_llvm_head_workspace(ll, h->maxima), max = muse_llvm_load(ll, MUSE_F32, maxima, place, ll->lanes, NULL);
+  LLVMValueRef maxima = muse_llvm_head_workspace(ll, h->maxima),
+               max = muse_llvm_load(ll, MUSE_F32, maxima, place, ll->lanes, NULL);
   LLVMValueRef factor = LLVMBuildFMul(b, muse_llvm_exp(ll, LLVMBuildFSub(b, max, softmax.max, "")), over, "");
   muse_llvm_store(ll, MUSE_F32, maxima, place, factor, ll->lanes, NULL);
   muse_llvm_loop_end(ll, &tile);
@@ -266,7 +284,8 @@ static void pack_x(MuseLlvm *ll, const MuseHeadStage *s, LLVMValueRef begin, LLV
   if (whole > 0) {
     MuseLlvmLoop p;
     muse_llvm_loop_begin(ll, &p, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, whole), 1);
-    muse_llvm_copy_rows(ll, MUSE_PANEL_WIDTH, h->D, MUSE_PANEL_WIDTH, count, at2(ll, from, p.index, MUSE_PANEL_WIDTH, NULL),
+    muse_llvm_copy_rows(ll, MUSE_PANEL_WIDTH, h->D, MUSE_PANEL_WIDTH, count,
+                        at2(ll, from, p.index, MUSE_PANEL_WIDTH, NULL),
                         at2(ll, to, p.index, h->chunk * MUSE_PANEL_WIDTH, NULL));
     muse_llvm_loop_end(ll, &p);
   }
@@ -290,7 +309,8 @@ void muse_llvm_head_normalise(MuseLlvm *ll, const MuseHeadStage *s) {
   LLVMValueRef picked = muse_llvm_load(ll, MUSE_F32, muse_llvm_head_workspace(ll, h->picked), i.index, ll->lanes, NULL);
   // The difference first: it is exact where both are large.
   LLVMValueRef loss = LLVMBuildFAdd(b, LLVMBuildFSub(b, softmax.max, picked, ""), muse_llvm_log(ll, softmax.sum), "");
-  muse_llvm_store(ll, MUSE_F32, muse_llvm_head_workspace(ll, h->losses), LLVMBuildAdd(b, s->first, i.index, ""), loss, ll->lanes, NULL);
+  muse_llvm_store(ll, MUSE_F32, muse_llvm_head_workspace(ll, h->losses), LLVMBuildAdd(b, s->first, i.index, ""), loss,
+                  ll->lanes, NULL);
   if (h->grad) make_factors(ll, h, i.index, softmax, scale);
   muse_llvm_loop_end(ll, &i);
   if (h->grad) {
@@ -308,20 +328,25 @@ void muse_llvm_head_normalise(MuseLlvm *ll, const MuseHeadStage *s) {
 // ---- gradients ----
 
 // A task of the products: `block` rows of its result from row `row0`, in tile `tile` of the table (d_table only).
-typedef struct Product { const MuseHeadStage *s; LLVMValueRef tile, row0, rows; } Product;
+typedef struct Product {
+  const MuseHeadStage *s;
+  LLVMValueRef tile, row0, rows;
+} Product;
 
 // Columns of panel p (`width` of them) of d_table: sums over the tokens.
 static void d_table_panel(MuseLlvm *ll, const Product *t, LLVMValueRef p, int64_t width) {
   const MuseHead *h = t->s->h;
   LLVMBuilderRef b = ll->b;
-  const MusePanel panel = {.width = width, .a_row = 1, .a_col = h->ld, .ldb = MUSE_PANEL_WIDTH, .ldc = h->ldt, .padded = true};
+  const MusePanel panel = {
+      .width = width, .a_row = 1, .a_col = h->ld, .ldb = MUSE_PANEL_WIDTH, .ldc = h->ldt, .padded = true};
   LLVMValueRef logits = muse_llvm_head_workspace(ll, h->logits), column = muse_llvm_times(ll, p, MUSE_PANEL_WIDTH);
   LLVMValueRef table_row = LLVMBuildAdd(b, muse_llvm_times(ll, t->tile, h->tile), t->row0, "");
   LLVMValueRef out = h->train ? muse_llvm_head_workspace(ll, h->d_table) : muse_llvm_op_result(ll, h->op, 2);
   out = at2(ll, out, table_row, h->ldt, column);
   MuseLlvmLoop k;
   muse_llvm_loop_begin(ll, &k, muse_llvm_i64(ll, 0), t->s->count, MUSE_PANEL_TERMS);
-  LLVMValueRef terms = muse_llvm_at_most(ll, LLVMBuildSub(b, t->s->count, k.index, ""), MUSE_PANEL_TERMS), from = ll->scratch;
+  LLVMValueRef terms = muse_llvm_at_most(ll, LLVMBuildSub(b, t->s->count, k.index, ""), MUSE_PANEL_TERMS),
+               from = ll->scratch;
   if (h->packed_x) {
     LLVMValueRef index = LLVMBuildAdd(b, muse_llvm_times(ll, p, h->chunk), k.index, "");
     from = at2(ll, muse_llvm_head_workspace(ll, h->panels), index, MUSE_PANEL_WIDTH, NULL);
@@ -340,9 +365,11 @@ static void d_table_panel(MuseLlvm *ll, const Product *t, LLVMValueRef p, int64_
 static void dx_panel(MuseLlvm *ll, const Product *t, LLVMValueRef p, int64_t width) {
   const MuseHead *h = t->s->h;
   LLVMBuilderRef b = ll->b;
-  const MusePanel panel = {.width = width, .a_row = h->ld, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = h->D, .padded = true};
+  const MusePanel panel = {
+      .width = width, .a_row = h->ld, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = h->D, .padded = true};
   LLVMValueRef logits = muse_llvm_head_workspace(ll, h->logits), column = muse_llvm_times(ll, p, MUSE_PANEL_WIDTH);
-  LLVMValueRef out = at2(ll, muse_llvm_op_result(ll, h->op, 1), LLVMBuildAdd(b, t->s->first, t->row0, ""), h->D, column);
+  LLVMValueRef out =
+      at2(ll, muse_llvm_op_result(ll, h->op, 1), LLVMBuildAdd(b, t->s->first, t->row0, ""), h->D, column);
   MuseLlvmLoop tile, k;
   muse_llvm_loop_begin(ll, &tile, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, h->n_tiles), 1);
   LLVMValueRef v0 = muse_llvm_times(ll, tile.index, h->tile);

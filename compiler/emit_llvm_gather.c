@@ -52,7 +52,8 @@ bool muse_emit_llvm_gather_rows(MuseLlvm *ll, const MuseOp *kernel) {
 }
 
 // Adds columns [begin, end) of a row, or clears them where there is nothing to add.
-static void add_columns(MuseLlvm *ll, LLVMValueRef out, LLVMValueRef add, LLVMValueRef begin, LLVMValueRef end, bool partial) {
+static void add_columns(MuseLlvm *ll, LLVMValueRef out, LLVMValueRef add, LLVMValueRef begin, LLVMValueRef end,
+                        bool partial) {
   MuseLlvmLoop column;
   muse_llvm_loop_begin(ll, &column, begin, end, ll->lanes);
   LLVMValueRef active = partial ? LLVMBuildSub(ll->b, end, column.index, "") : NULL;

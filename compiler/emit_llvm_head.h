@@ -7,11 +7,11 @@
 // A stage of the head under construction: what is at hand in this round (skel_cross_entropy.h).
 typedef struct MuseHeadStage {
   const MuseHead *h;
-  LLVMValueRef first, count;  // tokens of the round: first, number
-  LLVMValueRef vocab, valid;  // first row of the table at hand; how many of its rows are tokens (may be < rows)
+  LLVMValueRef first, count; // tokens of the round: first, number
+  LLVMValueRef vocab, valid; // first row of the table at hand; how many of its rows are tokens (may be < rows)
   LLVMValueRef x, targets, table;
-  LLVMValueRef measuring;     // i1: first of two sweeps; NULL when there is one
-  LLVMValueRef first_round;   // i1: of the sweep
+  LLVMValueRef measuring;   // i1: first of two sweeps; NULL when there is one
+  LLVMValueRef first_round; // i1: of the sweep
 } MuseHeadStage;
 
 // Begins stage `stage` of the kernel; ends with muse_llvm_stage_end.

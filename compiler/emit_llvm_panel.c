@@ -22,7 +22,7 @@ static LLVMValueRef element(MuseLlvm *ll, LLVMValueRef base, LLVMValueRef index,
   return muse_llvm_address(ll, MUSE_F32, base, muse_llvm_times(ll, index, stride));
 }
 
-// A register block under construction: `rows` rows of C, `vectors` vectors of which the last has `tail` columns (0: all).
+// A register block under construction: `rows` rows and `columns` columns of C; the last vector may be partial.
 typedef struct Block {
   const MusePanel *panel;
   int rows, vectors;
@@ -69,7 +69,8 @@ static void emit_block(MuseLlvm *ll, const Block *block) {
   for (int r = 0; r < block->rows; r++)
     for (int v = 0; v < block->vectors; v++) {
       LLVMValueRef at = muse_llvm_i64(ll, r * panel->ldc + (int64_t)v * ll->lanes);
-      muse_llvm_store(ll, MUSE_F32, block->c, at, loop.result[r * block->vectors + v], ll->lanes, active_of(ll, block, v));
+      muse_llvm_store(ll, MUSE_F32, block->c, at, loop.result[r * block->vectors + v], ll->lanes,
+                      active_of(ll, block, v));
     }
 }
 
@@ -112,8 +113,12 @@ static void emit_columns(MuseLlvm *ll, Block block, LLVMValueRef m, LLVMValueRef
 
 static void emit_panel(MuseLlvm *ll, LLVMValueRef function, const MusePanel *panel) {
   LLVMValueRef m = LLVMGetParam(function, 0);
-  Block block = {.panel = panel, .k = LLVMGetParam(function, 1), .a = LLVMGetParam(function, 2), .b = LLVMGetParam(function, 3),
-                 .c = LLVMGetParam(function, 4), .accumulate = LLVMGetParam(function, 5)};
+  Block block = {.panel = panel,
+                 .k = LLVMGetParam(function, 1),
+                 .a = LLVMGetParam(function, 2),
+                 .b = LLVMGetParam(function, 3),
+                 .c = LLVMGetParam(function, 4),
+                 .accumulate = LLVMGetParam(function, 5)};
   int rows, vectors;
   choose_block(ll, panel->width, &rows, &vectors);
   const int64_t step = (int64_t)vectors * ll->lanes, whole = panel->width / step * step;
@@ -130,22 +135,23 @@ static void emit_panel(MuseLlvm *ll, LLVMValueRef function, const MusePanel *pan
   }
 }
 
-void muse_llvm_panel_product(MuseLlvm *ll, const MusePanel *panel, LLVMValueRef m, LLVMValueRef k, LLVMValueRef a, LLVMValueRef b,
-                             LLVMValueRef c, LLVMValueRef accumulate) {
+void muse_llvm_panel_product(MuseLlvm *ll, const MusePanel *panel, LLVMValueRef m, LLVMValueRef k, LLVMValueRef a,
+                             LLVMValueRef b, LLVMValueRef c, LLVMValueRef accumulate) {
   MUSE_ASSERT(panel->width >= 1 && panel->width <= MUSE_PANEL_WIDTH);
   const char *name = muse_arena_printf(ll->arena, "panel_%lld_a%lld_%lld_b%lld%s_c%lld", (long long)panel->width,
                                        (long long)panel->a_row, (long long)panel->a_col, (long long)panel->ldb,
                                        panel->padded ? "p" : "", (long long)panel->ldc);
   MuseLlvmHelper helper;
-  if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->i64, ll->i64, ll->ptr, ll->ptr, ll->ptr, ll->i1}, 6, &helper)) {
+  if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->i64, ll->i64, ll->ptr, ll->ptr, ll->ptr, ll->i1}, 6,
+                             &helper)) {
     emit_panel(ll, helper.function, panel);
     muse_llvm_helper_end(ll, &helper);
   }
   muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){m, k, a, b, c, accumulate}, 6);
 }
 
-void muse_llvm_panel_products(MuseLlvm *ll, const MusePanel *panel, int64_t columns, LLVMValueRef m, LLVMValueRef k, LLVMValueRef a,
-                              LLVMValueRef b, LLVMValueRef c, LLVMValueRef accumulate) {
+void muse_llvm_panel_products(MuseLlvm *ll, const MusePanel *panel, int64_t columns, LLVMValueRef m, LLVMValueRef k,
+                              LLVMValueRef a, LLVMValueRef b, LLVMValueRef c, LLVMValueRef accumulate) {
   MusePanel one = *panel;
   const int64_t whole = columns / MUSE_PANEL_WIDTH * MUSE_PANEL_WIDTH;
   if (whole > 0) {
@@ -159,14 +165,16 @@ void muse_llvm_panel_products(MuseLlvm *ll, const MusePanel *panel, int64_t colu
   if (whole == columns) return;
   one.width = columns - whole;
   LLVMValueRef at = muse_llvm_i64(ll, whole);
-  muse_llvm_panel_product(ll, &one, m, k, a, muse_llvm_address(ll, MUSE_F32, b, at), muse_llvm_address(ll, MUSE_F32, c, at), accumulate);
+  muse_llvm_panel_product(ll, &one, m, k, a, muse_llvm_address(ll, MUSE_F32, b, at),
+                          muse_llvm_address(ll, MUSE_F32, c, at), accumulate);
 }
 
 // ---- layouts ----
 
-void muse_llvm_copy_rows(MuseLlvm *ll, int64_t columns, int64_t from_stride, int64_t to_stride, LLVMValueRef rows, LLVMValueRef from,
-                         LLVMValueRef to) {
-  const char *name = muse_arena_printf(ll->arena, "copy_%lld_%lld_%lld", (long long)columns, (long long)from_stride, (long long)to_stride);
+void muse_llvm_copy_rows(MuseLlvm *ll, int64_t columns, int64_t from_stride, int64_t to_stride, LLVMValueRef rows,
+                         LLVMValueRef from, LLVMValueRef to) {
+  const char *name = muse_arena_printf(ll->arena, "copy_%lld_%lld_%lld", (long long)columns, (long long)from_stride,
+                                       (long long)to_stride);
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->i64, ll->ptr, ll->ptr}, 3, &helper)) {
     MuseLlvmLoop row, column;
@@ -175,11 +183,13 @@ void muse_llvm_copy_rows(MuseLlvm *ll, int64_t columns, int64_t from_stride, int
     LLVMValueRef out = element(ll, LLVMGetParam(helper.function, 2), row.index, to_stride);
     const int64_t whole = columns / ll->lanes * ll->lanes;
     muse_llvm_loop_begin(ll, &column, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, whole), ll->lanes);
-    muse_llvm_store(ll, MUSE_F32, out, column.index, muse_llvm_load(ll, MUSE_F32, in, column.index, ll->lanes, NULL), ll->lanes, NULL);
+    muse_llvm_store(ll, MUSE_F32, out, column.index, muse_llvm_load(ll, MUSE_F32, in, column.index, ll->lanes, NULL),
+                    ll->lanes, NULL);
     muse_llvm_loop_end(ll, &column);
     if (whole < columns) {
       LLVMValueRef at = muse_llvm_i64(ll, whole), active = muse_llvm_i64(ll, columns - whole);
-      muse_llvm_store(ll, MUSE_F32, out, at, muse_llvm_load(ll, MUSE_F32, in, at, ll->lanes, active), ll->lanes, active);
+      muse_llvm_store(ll, MUSE_F32, out, at, muse_llvm_load(ll, MUSE_F32, in, at, ll->lanes, active), ll->lanes,
+                      active);
     }
     muse_llvm_loop_end(ll, &row);
     muse_llvm_helper_end(ll, &helper);
@@ -203,12 +213,14 @@ static void pack_square(MuseLlvm *ll, int64_t width, int64_t stride, LLVMValueRe
   }
 }
 
-void muse_llvm_pack_transposed(MuseLlvm *ll, int64_t width, int64_t stride, LLVMValueRef k, LLVMValueRef from, LLVMValueRef to) {
+void muse_llvm_pack_transposed(MuseLlvm *ll, int64_t width, int64_t stride, LLVMValueRef k, LLVMValueRef from,
+                               LLVMValueRef to) {
   const char *name = muse_arena_printf(ll->arena, "pack_transposed_%lld_%lld", (long long)width, (long long)stride);
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->i64, ll->ptr, ll->ptr}, 3, &helper)) {
     LLVMValueRef count = LLVMGetParam(helper.function, 0), source = LLVMGetParam(helper.function, 1);
-    LLVMValueRef target = LLVMGetParam(helper.function, 2), left = LLVMBuildSRem(ll->b, count, muse_llvm_i64(ll, ll->lanes), "");
+    LLVMValueRef target = LLVMGetParam(helper.function, 2),
+                 left = LLVMBuildSRem(ll->b, count, muse_llvm_i64(ll, ll->lanes), "");
     LLVMValueRef whole = LLVMBuildSub(ll->b, count, left, "");
     MuseLlvmLoop loop;
     muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), whole, ll->lanes);

@@ -1,4 +1,5 @@
-// tt_gather, tt_gather_grad and tt_matmul: rows of the tensor-train embedding, their gradient, and products with the whole table.
+// tt_gather, tt_gather_grad and tt_matmul: rows of the tensor-train embedding, their gradient, and products with the
+// whole table.
 
 #include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_panel.h"
@@ -6,11 +7,17 @@
 #include "compiler/skel_tensor_train.h"
 
 static MuseTrainShape shape_of(const MuseTrainKernel *t) { return (MuseTrainShape){t->r, t->d1, t->d2}; }
-static LLVMValueRef core(MuseLlvm *ll, const MuseTrainKernel *t, int which) { return muse_llvm_op_operand(ll, t->op, t->cores + which); }
+static LLVMValueRef core(MuseLlvm *ll, const MuseTrainKernel *t, int which) {
+  return muse_llvm_op_operand(ll, t->op, t->cores + which);
+}
 static LLVMValueRef scratch_at(MuseLlvm *ll, int64_t bytes) { return muse_llvm_byte_offset(ll, ll->scratch, bytes); }
-static LLVMValueRef workspace_at(MuseLlvm *ll, int64_t bytes) { return muse_llvm_byte_offset(ll, ll->workspace, bytes); }
+static LLVMValueRef workspace_at(MuseLlvm *ll, int64_t bytes) {
+  return muse_llvm_byte_offset(ll, ll->workspace, bytes);
+}
 
-typedef struct Indices { LLVMValueRef i1, i2; } Indices;
+typedef struct Indices {
+  LLVMValueRef i1, i2;
+} Indices;
 
 // Token `n` of tokens, held inside of the table.
 static Indices indices_of(MuseLlvm *ll, const MuseTrainKernel *t, LLVMValueRef tokens, LLVMValueRef n) {
@@ -45,11 +52,14 @@ static void store_int(MuseLlvm *ll, LLVMValueRef array, LLVMValueRef index, LLVM
   muse_llvm_store(ll, MUSE_I32, array, index, LLVMBuildTrunc(ll->b, value, ll->i32, ""), 1, NULL);
 }
 
-// Counting sort of the tokens by i1 (which 0) or i2 (1): tokens of index i are list[start[i]] .. list[start[i+1]-1], in order.
+// Counting sort of the tokens by i1 (which 0) or i2 (1): tokens of index i are list[start[i]] .. list[start[i+1]-1], in
+// order.
 static void sort_tokens(MuseLlvm *ll, const MuseTrainKernel *t, int which) {
   const int64_t size = which ? t->v2 : t->v1;
-  LLVMValueRef tokens = muse_llvm_op_operand(ll, t->op, 4), zero = muse_llvm_i64(ll, 0), all = muse_llvm_i64(ll, t->tokens);
-  LLVMValueRef start = workspace_at(ll, which ? t->start2 : t->start1), list = workspace_at(ll, which ? t->list2 : t->list1);
+  LLVMValueRef tokens = muse_llvm_op_operand(ll, t->op, 4), zero = muse_llvm_i64(ll, 0),
+               all = muse_llvm_i64(ll, t->tokens);
+  LLVMValueRef start = workspace_at(ll, which ? t->start2 : t->start1),
+               list = workspace_at(ll, which ? t->list2 : t->list1);
   LLVMValueRef cursor = workspace_at(ll, t->cursor), sizes = muse_llvm_i64(ll, size);
   MuseLlvmLoop i;
   muse_llvm_loop_begin(ll, &i, zero, sizes, 1);
@@ -62,7 +72,8 @@ static void sort_tokens(MuseLlvm *ll, const MuseTrainKernel *t, int which) {
   muse_llvm_loop_end(ll, &i);
   store_int(ll, start, zero, zero);
   muse_llvm_loop_begin(ll, &i, zero, sizes, 1); // counts become first places
-  LLVMValueRef sum = muse_llvm_loop_carry(ll, &i, zero), next = LLVMBuildAdd(ll->b, sum, load_int(ll, cursor, i.index), "");
+  LLVMValueRef sum = muse_llvm_loop_carry(ll, &i, zero),
+               next = LLVMBuildAdd(ll->b, sum, load_int(ll, cursor, i.index), "");
   store_int(ll, cursor, i.index, sum);
   store_int(ll, start, muse_llvm_plus(ll, i.index, 1), next);
   muse_llvm_loop_next(&i, 0, next);
@@ -80,8 +91,10 @@ static void sort_tokens(MuseLlvm *ll, const MuseTrainKernel *t, int which) {
 static void sum_tokens(MuseLlvm *ll, const MuseTrainKernel *t, int which, LLVMValueRef index, LLVMValueRef d_core) {
   const MuseTrainShape s = shape_of(t);
   const int64_t slice1 = t->r * t->d1, slice2 = t->r * t->d2;
-  LLVMValueRef start = workspace_at(ll, which ? t->start2 : t->start1), list = workspace_at(ll, which ? t->list2 : t->list1);
-  LLVMValueRef grad = muse_llvm_op_operand(ll, t->op, 0), tokens = muse_llvm_op_operand(ll, t->op, 4), row = scratch_at(ll, t->row);
+  LLVMValueRef start = workspace_at(ll, which ? t->start2 : t->start1),
+               list = workspace_at(ll, which ? t->list2 : t->list1);
+  LLVMValueRef grad = muse_llvm_op_operand(ll, t->op, 0), tokens = muse_llvm_op_operand(ll, t->op, 4),
+               row = scratch_at(ll, t->row);
   LLVMValueRef more = LLVMConstInt(ll->i1, 1, false), out = muse_llvm_slice(ll, d_core, index, which ? slice2 : slice1);
   muse_llvm_clear(ll, out, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, which ? slice2 : slice1));
   MuseLlvmLoop k;
@@ -124,8 +137,14 @@ bool muse_emit_llvm_tt_gather_grad(MuseLlvm *ll, const MuseOp *kernel) {
   muse_llvm_stage_end(ll);
 
   muse_llvm_stage_begin(ll, kernel, 2);
-  const MuseTrainFinish finish = {.shape = shape_of(&t), .v1 = t.v1, .v2 = t.v2, .used = t.v1, .core1 = core(ll, &t, 0),
-                                  .cosphase = core(ll, &t, 2), .t = d_core_place(ll, &t, 0), .u = d_core_place(ll, &t, 1),
+  const MuseTrainFinish finish = {.shape = shape_of(&t),
+                                  .v1 = t.v1,
+                                  .v2 = t.v2,
+                                  .used = t.v1,
+                                  .core1 = core(ll, &t, 0),
+                                  .cosphase = core(ll, &t, 2),
+                                  .t = d_core_place(ll, &t, 0),
+                                  .u = d_core_place(ll, &t, 1),
                                   .d_cosphase = muse_llvm_op_result(ll, t.op, 2)};
   muse_llvm_loop_begin(ll, &task, ll->begin, ll->end, 1);
   muse_llvm_train_finish(ll, &finish, task.index);
@@ -146,12 +165,15 @@ static void tokens_of_round(MuseLlvm *ll, const MuseTrainKernel *t, LLVMValueRef
 static void logits_block(MuseLlvm *ll, const MuseTrainKernel *t, LLVMValueRef row0, LLVMValueRef i2, int64_t width) {
   LLVMBuilderRef b = ll->b;
   const int64_t K = t->r * t->d2;
-  const MusePanel panel = {.width = width, .a_row = K, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = MUSE_PANEL_WIDTH, .padded = true};
-  LLVMValueRef first, count, zero = muse_llvm_i64(ll, 0), tile = scratch_at(ll, t->tile), packed = scratch_at(ll, t->packed);
+  const MusePanel panel = {
+      .width = width, .a_row = K, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = MUSE_PANEL_WIDTH, .padded = true};
+  LLVMValueRef first, count, zero = muse_llvm_i64(ll, 0), tile = scratch_at(ll, t->tile),
+                             packed = scratch_at(ll, t->packed);
   tokens_of_round(ll, t, &first, &count);
   LLVMValueRef rows = LLVMBuildSub(b, muse_llvm_times(ll, count, t->used), row0, "");
   rows = muse_llvm_at_most(ll, rows, t->row_block);
-  LLVMValueRef y = muse_llvm_slice(ll, workspace_at(ll, t->y), row0, K), core2 = muse_llvm_slice(ll, core(ll, t, 1), i2, K);
+  LLVMValueRef y = muse_llvm_slice(ll, workspace_at(ll, t->y), row0, K),
+               core2 = muse_llvm_slice(ll, core(ll, t, 1), i2, K);
   MuseLlvmLoop k, row, column;
   muse_llvm_loop_begin(ll, &k, zero, muse_llvm_i64(ll, K), MUSE_PANEL_TERMS);
   LLVMValueRef terms = muse_llvm_at_most(ll, LLVMBuildSub(b, muse_llvm_i64(ll, K), k.index, ""), MUSE_PANEL_TERMS);
@@ -167,7 +189,8 @@ static void logits_block(MuseLlvm *ll, const MuseTrainKernel *t, LLVMValueRef ro
   LLVMValueRef out = muse_llvm_slice(ll, muse_llvm_op_result(ll, t->op, 0), n, t->V);
   out = muse_llvm_address(ll, MUSE_F32, out, v);
   muse_llvm_loop_begin(ll, &column, zero, end, ll->lanes); // tiles have whole panels, so loads may pass the end
-  LLVMValueRef value = muse_llvm_load(ll, MUSE_F32, muse_llvm_slice(ll, tile, row.index, MUSE_PANEL_WIDTH), column.index, ll->lanes, NULL);
+  LLVMValueRef value = muse_llvm_load(ll, MUSE_F32, muse_llvm_slice(ll, tile, row.index, MUSE_PANEL_WIDTH),
+                                      column.index, ll->lanes, NULL);
   muse_llvm_store(ll, MUSE_F32, out, column.index, value, ll->lanes, LLVMBuildSub(b, end, column.index, ""));
   muse_llvm_loop_end(ll, &column);
   muse_llvm_loop_end(ll, &row);
@@ -188,7 +211,8 @@ bool muse_emit_llvm_tt_matmul(MuseLlvm *ll, const MuseOp *kernel) {
   LLVMValueRef x = muse_llvm_slice(ll, muse_llvm_op_operand(ll, t.op, 0), LLVMBuildAdd(ll->b, first, n.index, ""), t.D);
   muse_llvm_train_pad(ll, s, t.D, x, row);
   LLVMValueRef pair = LLVMBuildAdd(ll->b, muse_llvm_times(ll, n.index, t.used), task.index, "");
-  muse_llvm_train_right(ll, s, scaled, row, muse_llvm_slice(ll, workspace_at(ll, t.y), pair, t.r * t.d2), LLVMConstNull(ll->i1));
+  muse_llvm_train_right(ll, s, scaled, row, muse_llvm_slice(ll, workspace_at(ll, t.y), pair, t.r * t.d2),
+                        LLVMConstNull(ll->i1));
   muse_llvm_loop_end(ll, &n);
   muse_llvm_loop_end(ll, &task);
   muse_llvm_stage_end(ll);

@@ -13,9 +13,10 @@ LLVMValueRef muse_llvm_slice(MuseLlvm *ll, LLVMValueRef base, LLVMValueRef index
   return element(ll, base, muse_llvm_times(ll, index, elements));
 }
 
-// to[j] = factor from[j] for `count` (constant) elements; returns the sum of from[j]*with[j] by lanes added to `sum` if with.
-static LLVMValueRef scale_row(MuseLlvm *ll, int64_t count, LLVMValueRef factor, LLVMValueRef from, LLVMValueRef to, LLVMValueRef with,
-                              LLVMValueRef sum) {
+// to[j] = factor from[j] for `count` (constant) elements; returns the sum of from[j]*with[j] by lanes added to `sum` if
+// with.
+static LLVMValueRef scale_row(MuseLlvm *ll, int64_t count, LLVMValueRef factor, LLVMValueRef from, LLVMValueRef to,
+                              LLVMValueRef with, LLVMValueRef sum) {
   const int64_t whole = count / ll->lanes * ll->lanes;
   LLVMValueRef wide = muse_llvm_splat(ll, factor, ll->lanes);
   for (int part = 0; part < 2; part++) { // whole vectors, then the rest
@@ -28,27 +29,32 @@ static LLVMValueRef scale_row(MuseLlvm *ll, int64_t count, LLVMValueRef factor, 
     LLVMValueRef x = muse_llvm_load(ll, MUSE_F32, from, j.index, ll->lanes, active);
     muse_llvm_store(ll, MUSE_F32, to, j.index, LLVMBuildFMul(ll->b, x, wide, ""), ll->lanes, active);
     if (with)
-      muse_llvm_loop_next(&j, 0, muse_llvm_fma(ll, x, muse_llvm_load(ll, MUSE_F32, with, j.index, ll->lanes, active), so_far));
+      muse_llvm_loop_next(&j, 0,
+                          muse_llvm_fma(ll, x, muse_llvm_load(ll, MUSE_F32, with, j.index, ll->lanes, active), so_far));
     muse_llvm_loop_end(ll, &j);
     if (with) sum = j.result[0];
   }
   return sum;
 }
 
-void muse_llvm_train_scale(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef core1, LLVMValueRef cosphase, LLVMValueRef scaled) {
+void muse_llvm_train_scale(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef core1, LLVMValueRef cosphase,
+                           LLVMValueRef scaled) {
   MuseLlvmLoop rho;
   muse_llvm_loop_begin(ll, &rho, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, s.r), 1);
   LLVMValueRef factor = muse_llvm_load(ll, MUSE_F32, cosphase, rho.index, 1, NULL);
-  scale_row(ll, s.d1, factor, muse_llvm_slice(ll, core1, rho.index, s.d1), muse_llvm_slice(ll, scaled, rho.index, s.d1), NULL, NULL);
+  scale_row(ll, s.d1, factor, muse_llvm_slice(ll, core1, rho.index, s.d1), muse_llvm_slice(ll, scaled, rho.index, s.d1),
+            NULL, NULL);
   muse_llvm_loop_end(ll, &rho);
 }
 
 void muse_llvm_train_row(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef scaled, LLVMValueRef core2, LLVMValueRef row) {
   const MusePanel panel = {.a_row = 1, .a_col = s.d1, .ldb = s.d2, .ldc = s.d2};
-  muse_llvm_panel_products(ll, &panel, s.d2, muse_llvm_i64(ll, s.d1), muse_llvm_i64(ll, s.r), scaled, core2, row, LLVMConstNull(ll->i1));
+  muse_llvm_panel_products(ll, &panel, s.d2, muse_llvm_i64(ll, s.d1), muse_llvm_i64(ll, s.r), scaled, core2, row,
+                           LLVMConstNull(ll->i1));
 }
 
-void muse_llvm_train_right(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef left, LLVMValueRef row, LLVMValueRef out, LLVMValueRef more) {
+void muse_llvm_train_right(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef left, LLVMValueRef row, LLVMValueRef out,
+                           LLVMValueRef more) {
   const MusePanel panel = {.a_row = s.d1, .a_col = 1, .ldb = s.d2, .ldc = s.d2};
   muse_llvm_panel_products(ll, &panel, s.d2, muse_llvm_i64(ll, s.r), muse_llvm_i64(ll, s.d1), left, row, out, more);
 }
@@ -56,10 +62,12 @@ void muse_llvm_train_right(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef left, LL
 // Columns a.. of T, `width` of them.
 static void left_panel(MuseLlvm *ll, MuseTrainShape s, int64_t width, LLVMValueRef a, LLVMValueRef *args) {
   LLVMValueRef count = args[0], core2 = args[1], row = args[2], packed = args[3], out = args[4], more = args[5];
-  const MusePanel panel = {.width = width, .a_row = s.d2, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = s.d1, .padded = true};
+  const MusePanel panel = {
+      .width = width, .a_row = s.d2, .a_col = 1, .ldb = MUSE_PANEL_WIDTH, .ldc = s.d1, .padded = true};
   MuseLlvmLoop k;
   muse_llvm_loop_begin(ll, &k, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, s.d2), MUSE_PANEL_TERMS);
-  LLVMValueRef terms = muse_llvm_at_most(ll, LLVMBuildSub(ll->b, muse_llvm_i64(ll, s.d2), k.index, ""), MUSE_PANEL_TERMS);
+  LLVMValueRef terms =
+      muse_llvm_at_most(ll, LLVMBuildSub(ll->b, muse_llvm_i64(ll, s.d2), k.index, ""), MUSE_PANEL_TERMS);
   muse_llvm_pack_transposed(ll, width, s.d2, terms, element(ll, muse_llvm_slice(ll, row, a, s.d2), k.index), packed);
   LLVMValueRef later = LLVMBuildICmp(ll->b, LLVMIntSGT, k.index, muse_llvm_i64(ll, 0), "");
   muse_llvm_panel_product(ll, &panel, count, terms, element(ll, core2, k.index), packed, element(ll, out, a),
@@ -67,10 +75,11 @@ static void left_panel(MuseLlvm *ll, MuseTrainShape s, int64_t width, LLVMValueR
   muse_llvm_loop_end(ll, &k);
 }
 
-void muse_llvm_train_left(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef count, LLVMValueRef core2, LLVMValueRef row, LLVMValueRef packed,
-                          LLVMValueRef out, LLVMValueRef more) {
+void muse_llvm_train_left(MuseLlvm *ll, MuseTrainShape s, LLVMValueRef count, LLVMValueRef core2, LLVMValueRef row,
+                          LLVMValueRef packed, LLVMValueRef out, LLVMValueRef more) {
   MuseLlvmHelper helper;
-  if (muse_llvm_helper_begin(ll, "train_left", (LLVMTypeRef[]){ll->i64, ll->ptr, ll->ptr, ll->ptr, ll->ptr, ll->i1}, 6, &helper)) {
+  if (muse_llvm_helper_begin(ll, "train_left", (LLVMTypeRef[]){ll->i64, ll->ptr, ll->ptr, ll->ptr, ll->ptr, ll->i1}, 6,
+                             &helper)) {
     LLVMValueRef args[6];
     for (unsigned i = 0; i < 6; i++) args[i] = LLVMGetParam(helper.function, i);
     const int64_t whole = s.d1 / MUSE_PANEL_WIDTH * MUSE_PANEL_WIDTH;

@@ -1,4 +1,5 @@
-// The head over a tensor train: a group of the table is built in front of a round, and its gradient contracted behind it.
+// The head over a tensor train: a group of the table is built in front of a round, and its gradient contracted behind
+// it.
 
 #include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_head.h"
@@ -6,7 +7,9 @@
 #include "compiler/emit_llvm_train.h"
 
 static MuseTrainShape shape_of(const MuseHead *h) { return (MuseTrainShape){h->r, h->d1, h->d2}; }
-static LLVMValueRef core(MuseLlvm *ll, const MuseHead *h, int which) { return muse_llvm_op_operand(ll, h->op, 1 + which); }
+static LLVMValueRef core(MuseLlvm *ll, const MuseHead *h, int which) {
+  return muse_llvm_op_operand(ll, h->op, 1 + which);
+}
 
 static LLVMValueRef d_core_place(MuseLlvm *ll, const MuseHead *h, int which) {
   const int64_t bytes = which ? h->d_core2 : h->d_core1;
@@ -38,10 +41,12 @@ static void emit_build(MuseLlvm *ll, const MuseHeadStage *s) {
   muse_llvm_loop_begin(ll, &task, ll->begin, ll->end, 1);
   LLVMValueRef blocks = muse_llvm_i64(ll, h->n_build_blocks), i1 = LLVMBuildSDiv(b, task.index, blocks, "");
   LLVMValueRef begin = muse_llvm_times(ll, LLVMBuildSRem(b, task.index, blocks, ""), MUSE_HEAD_BUILD_ROWS);
-  LLVMValueRef end = muse_llvm_at_most(ll, muse_llvm_plus(ll, begin, MUSE_HEAD_BUILD_ROWS), h->v2), zero = muse_llvm_i64(ll, 0);
+  LLVMValueRef end = muse_llvm_at_most(ll, muse_llvm_plus(ll, begin, MUSE_HEAD_BUILD_ROWS), h->v2),
+               zero = muse_llvm_i64(ll, 0);
   MuseLlvmIf used;
   muse_llvm_if_begin(ll, &used, is_used(ll, s, i1));
-  LLVMValueRef core1 = muse_llvm_slice(ll, core(ll, h, 0), LLVMBuildAdd(b, first_of_round(ll, s), i1, ""), h->r * h->d1);
+  LLVMValueRef core1 =
+      muse_llvm_slice(ll, core(ll, h, 0), LLVMBuildAdd(b, first_of_round(ll, s), i1, ""), h->r * h->d1);
   muse_llvm_train_scale(ll, shape, core1, core(ll, h, 2), ll->scratch);
   muse_llvm_loop_begin(ll, &i2, begin, end, 1);
   muse_llvm_train_row(ll, shape, ll->scratch, muse_llvm_slice(ll, core(ll, h, 1), i2.index, h->r * h->d2),
@@ -54,7 +59,8 @@ static void emit_build(MuseLlvm *ll, const MuseHeadStage *s) {
   muse_llvm_if_end(ll, &used);
   if (h->grad && h->D < h->d1 * h->d2) { // the gradient has no elements there
     muse_llvm_loop_begin(ll, &i2, begin, end, 1);
-    muse_llvm_clear(ll, table_row(ll, h, h->d_table, i1, i2.index), muse_llvm_i64(ll, h->D), muse_llvm_i64(ll, h->d1 * h->d2));
+    muse_llvm_clear(ll, table_row(ll, h, h->d_table, i1, i2.index), muse_llvm_i64(ll, h->D),
+                    muse_llvm_i64(ll, h->d1 * h->d2));
     muse_llvm_loop_end(ll, &i2);
   }
   muse_llvm_loop_end(ll, &task);
@@ -71,7 +77,8 @@ static void emit_contract1(MuseLlvm *ll, const MuseHeadStage *s) {
   LLVMValueRef count = muse_llvm_at_most(ll, LLVMBuildSub(b, muse_llvm_i64(ll, h->r), rho, ""), MUSE_HEAD_RHO_ROWS);
   MuseLlvmIf used;
   muse_llvm_if_begin(ll, &used, is_used(ll, s, i1));
-  LLVMValueRef row = LLVMBuildAdd(b, muse_llvm_times(ll, LLVMBuildAdd(b, first_of_round(ll, s), i1, ""), h->r), rho, "");
+  LLVMValueRef row =
+      LLVMBuildAdd(b, muse_llvm_times(ll, LLVMBuildAdd(b, first_of_round(ll, s), i1, ""), h->r), rho, "");
   LLVMValueRef out = muse_llvm_slice(ll, d_core_place(ll, h, 0), row, h->d1);
   muse_llvm_loop_begin(ll, &i2, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, h->v2), 1);
   row = LLVMBuildAdd(b, muse_llvm_times(ll, i2.index, h->r), rho, "");
@@ -92,7 +99,8 @@ static void emit_contract2(MuseLlvm *ll, const MuseHeadStage *s) {
   LLVMValueRef out = muse_llvm_slice(ll, d_core_place(ll, h, 1), i2.index, h->r * h->d2), v2 = muse_llvm_i64(ll, h->v2);
   LLVMValueRef used = LLVMBuildSDiv(b, muse_llvm_plus(ll, s->valid, h->v2 - 1), v2, "");
   muse_llvm_loop_begin(ll, &i1, muse_llvm_i64(ll, 0), used, 1);
-  LLVMValueRef core1 = muse_llvm_slice(ll, core(ll, h, 0), LLVMBuildAdd(b, first_of_round(ll, s), i1.index, ""), h->r * h->d1);
+  LLVMValueRef core1 =
+      muse_llvm_slice(ll, core(ll, h, 0), LLVMBuildAdd(b, first_of_round(ll, s), i1.index, ""), h->r * h->d1);
   LLVMValueRef more = LLVMBuildICmp(b, LLVMIntSGT, i1.index, muse_llvm_i64(ll, 0), "");
   more = LLVMBuildOr(b, more, LLVMBuildNot(b, s->first_round, ""), "");
   muse_llvm_train_right(ll, shape_of(h), core1, table_row(ll, h, h->d_table, i1.index, i2.index), out, more);
@@ -104,13 +112,20 @@ static void emit_contract2(MuseLlvm *ll, const MuseHeadStage *s) {
 static void emit_finish(MuseLlvm *ll, const MuseHeadStage *s) {
   const MuseHead *h = s->h;
   MuseLlvmIf first;
-  muse_llvm_if_begin(ll, &first, LLVMBuildAnd(ll->b, LLVMBuildICmp(ll->b, LLVMIntEQ, ll->begin, muse_llvm_i64(ll, 0), ""),
-                                              LLVMBuildICmp(ll->b, LLVMIntSLT, ll->begin, ll->end, ""), ""));
+  muse_llvm_if_begin(ll, &first,
+                     LLVMBuildAnd(ll->b, LLVMBuildICmp(ll->b, LLVMIntEQ, ll->begin, muse_llvm_i64(ll, 0), ""),
+                                  LLVMBuildICmp(ll->b, LLVMIntSLT, ll->begin, ll->end, ""), ""));
   muse_llvm_head_loss(ll, s);
   muse_llvm_if_end(ll, &first);
   if (!h->grad) return;
-  const MuseTrainFinish finish = {.shape = shape_of(h), .v1 = h->v1, .v2 = h->v2, .used = h->used, .core1 = core(ll, h, 0),
-                                  .cosphase = core(ll, h, 2), .t = d_core_place(ll, h, 0), .u = d_core_place(ll, h, 1),
+  const MuseTrainFinish finish = {.shape = shape_of(h),
+                                  .v1 = h->v1,
+                                  .v2 = h->v2,
+                                  .used = h->used,
+                                  .core1 = core(ll, h, 0),
+                                  .cosphase = core(ll, h, 2),
+                                  .t = d_core_place(ll, h, 0),
+                                  .u = d_core_place(ll, h, 1),
                                   .d_cosphase = muse_llvm_op_result(ll, h->op, 4)};
   MuseLlvmLoop rho;
   muse_llvm_loop_begin(ll, &rho, ll->begin, ll->end, 1);

@@ -7,11 +7,11 @@
 #include "ir/base/checked.h"
 
 enum {
-  TILE = 256,                // columns of a tile of logits: with a block of tokens it stays in the second-level cache
-  ONE_TILE = 384,            // vocabularies up to this are one tile
+  TILE = 256,     // columns of a tile of logits: with a block of tokens it stays in the second-level cache
+  ONE_TILE = 384, // vocabularies up to this are one tile
   ROW_BLOCK = 256,
-  TASKS = 16,                // products are cut until they have so many tasks of each kind
-  MAX_PANELS = 8,            // columns of a task of the products, in panels
+  TASKS = 16,     // products are cut until they have so many tasks of each kind
+  MAX_PANELS = 8, // columns of a task of the products, in panels
 };
 static const int64_t logits_bytes = 48 << 20, panel_bytes = 8 << 20, stats_bytes = 16 << 20;
 
@@ -65,19 +65,26 @@ static void cut_products(MuseHead *h) {
     h->n_de_columns = muse_ceil_div(panels, h->de_panels);
     h->n_de = h->n_tiles * h->n_de_rows * h->n_de_columns;
     if (h->n_de >= TASKS) break;
-    if (h->de_panels > 1) h->de_panels = muse_ceil_div(h->de_panels, 2);
-    else if (h->de_rows > 32) h->de_rows = muse_ceil_div(h->de_rows, 2);
-    else break;
+    if (h->de_panels > 1)
+      h->de_panels = muse_ceil_div(h->de_panels, 2);
+    else if (h->de_rows > 32)
+      h->de_rows = muse_ceil_div(h->de_rows, 2);
+    else
+      break;
   }
   for (;;) {
     h->n_dx_rows = muse_ceil_div(h->chunk, h->dx_rows);
     h->n_dx_columns = muse_ceil_div(panels, h->dx_panels);
     h->n_dx = h->n_dx_rows * h->n_dx_columns;
     if (h->n_dx >= TASKS) break;
-    if (h->dx_rows > 128) h->dx_rows = muse_ceil_div(h->dx_rows, 2);
-    else if (h->dx_panels > 1) h->dx_panels = muse_ceil_div(h->dx_panels, 2);
-    else if (h->dx_rows > 32) h->dx_rows = muse_ceil_div(h->dx_rows, 2);
-    else break;
+    if (h->dx_rows > 128)
+      h->dx_rows = muse_ceil_div(h->dx_rows, 2);
+    else if (h->dx_panels > 1)
+      h->dx_panels = muse_ceil_div(h->dx_panels, 2);
+    else if (h->dx_rows > 32)
+      h->dx_rows = muse_ceil_div(h->dx_rows, 2);
+    else
+      break;
   }
   // What is not asked for is not computed.
   if (muse_kernel_result_of(h->op, 1) < 0) h->n_dx = 0;
@@ -116,8 +123,10 @@ void muse_head_layout(const MuseOp *kernel, MuseHead *h) {
     h->V = h->rows = op->operands[1]->type.dim[0];
     h->ldt = h->D;
     cut_vocabulary(h);
-    if (h->grad) cut_tokens(h, h->n_tiles * h->ld * 4, logits_bytes);
-    else cut_tokens(h, h->n_tiles * 8, stats_bytes);
+    if (h->grad)
+      cut_tokens(h, h->n_tiles * h->ld * 4, logits_bytes);
+    else
+      cut_tokens(h, h->n_tiles * 8, stats_bytes);
   }
   h->row_block = min_i64(h->chunk, ROW_BLOCK);
   while (h->row_block > 32 && muse_ceil_div(h->chunk, h->row_block) * h->n_tiles < TASKS / 2)

@@ -6,8 +6,8 @@
 // Skeletons "gather_rows" and "scatter_add_rows": the body is that one op.
 //
 // gather_rows: a task copies MuseGather.tokens_per_task rows.
-// scatter_add_rows: a task owns a block of columns of the result; it clears them and then walks all tokens in order, so the sums
-// have the order of the tokens and the cost is rows + tokens.
+// scatter_add_rows: a task owns a block of columns of the result; it clears them and then walks all tokens in order, so
+// the sums have the order of the tokens and the cost is rows + tokens.
 typedef struct MuseGather {
   const MuseOp *op;
   int64_t V, D, tokens;     // rows and columns of the table, number of tokens

@@ -11,7 +11,8 @@ void muse_gather_layout(const MuseOp *kernel, MuseGather *out) {
   const MuseOp *op = muse_kernel_single_op(kernel);
   const bool gather = op->kind == MUSE_OP_gather_rows;
   MuseType table = gather ? op->operands[0]->type : op->results[0]->type;
-  *out = (MuseGather){.op = op, .V = table.dim[0], .D = table.dim[1], .tokens = muse_type_elements(op->operands[1]->type)};
+  *out =
+      (MuseGather){.op = op, .V = table.dim[0], .D = table.dim[1], .tokens = muse_type_elements(op->operands[1]->type)};
   if (gather) {
     out->tokens_per_task = muse_ceil_div(GATHER_BYTES, out->D * muse_dtype_bytes(table.dtype));
     out->n_tasks = muse_ceil_div(out->tokens, out->tokens_per_task);

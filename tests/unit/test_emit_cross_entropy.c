@@ -5,7 +5,10 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-typedef struct Inputs { int64_t V; double spread; } Inputs;
+typedef struct Inputs {
+  int64_t V;
+  double spread;
+} Inputs;
 static void fill(void *user, int index, MuseTensor *t) {
   const Inputs *in = user;
   const int64_t n = muse_type_elements(t->type);
@@ -26,12 +29,14 @@ static MuseHarnessReport run(int64_t N, int64_t V, int64_t D, bool grad, MuseHar
   if (grad)
     snprintf(text, sizeof text,
              "func @f(%%0 : f32[%d,%d], %%1 : f32[%d,%d], %%2 : i32[%d], %%3 : f32[]) -> ({}, {}, {}) {\n"
-             "  %%4, %%5, %%6 = cross_entropy_grad %%0, %%1, %%2, %%3 : f32[], f32[%d,%d], f32[%d,%d]\n  return %%4, %%5, %%6\n}",
+             "  %%4, %%5, %%6 = cross_entropy_grad %%0, %%1, %%2, %%3 : f32[], f32[%d,%d], f32[%d,%d]\n  return %%4, "
+             "%%5, %%6\n}",
              n, d, v, d, n, n, d, v, d);
   else
     snprintf(text, sizeof text,
              "func @f(%%0 : f32[%d,%d], %%1 : f32[%d,%d], %%2 : i32[%d]) -> ({}) {\n"
-             "  %%3 = cross_entropy %%0, %%1, %%2 : f32[]\n  return %%3\n}", n, d, v, d, n);
+             "  %%3 = cross_entropy %%0, %%1, %%2 : f32[]\n  return %%3\n}",
+             n, d, v, d, n);
   MuseOp *kernel;
   MuseModule *module = muse_harness_kernel(grad ? "cross_entropy_grad" : "cross_entropy", text, &kernel);
   Inputs in = {V, spread};
@@ -67,7 +72,8 @@ Test(emit_cross_entropy, large_logits) {
 static void plan(int64_t N, int64_t V, int64_t D, MuseKernelInfo *out) {
   MuseModule *module = muse_module_create("");
   MuseFunc *func = muse_func_create(module, "f");
-  MuseType types[] = {muse_type2(MUSE_F32, N, D), muse_type2(MUSE_F32, V, D), muse_type1(MUSE_I32, N), muse_scalar_type(MUSE_F32)};
+  MuseType types[] = {muse_type2(MUSE_F32, N, D), muse_type2(MUSE_F32, V, D), muse_type1(MUSE_I32, N),
+                      muse_scalar_type(MUSE_F32)};
   MuseValue *args[4];
   for (int i = 0; i < 4; i++) args[i] = muse_region_add_arg(module, &func->body, types[i]);
   MuseBuilder b = muse_builder_at_end(module, &func->body);
@@ -89,7 +95,8 @@ Test(emit_cross_entropy, workspace_is_bounded) {
 
 // A frozen table, or a gradient of the table alone: what nobody asks for is not among the results.
 Test(emit_cross_entropy, some_results) {
-  static const char *const returns[] = {"({}) {\n%s  return %%5\n}", "({}) {\n%s  return %%6\n}", "({}, {}) {\n%s  return %%5, %%4\n}"};
+  static const char *const returns[] = {"({}) {\n%s  return %%5\n}", "({}) {\n%s  return %%6\n}",
+                                        "({}, {}) {\n%s  return %%5, %%4\n}"};
   for (size_t i = 0; i < sizeof returns / sizeof *returns; i++) {
     char tail[512], text[1024];
     snprintf(tail, sizeof tail, returns[i],

@@ -6,7 +6,10 @@
 #include <stdio.h>
 
 // Tokens of a few values, so that rows are hit several times and some never; the largest is there.
-typedef struct Tokens { int operand; int64_t rows; } Tokens;
+typedef struct Tokens {
+  int operand;
+  int64_t rows;
+} Tokens;
 static void fill_tokens(void *user, int index, MuseTensor *t) {
   const Tokens *tokens = user;
   if (index != tokens->operand) return;
@@ -29,8 +32,9 @@ static void run(const char *skeleton, int64_t rows, const char *text) {
 static void gather(const char *dtype, int64_t V, int64_t B, int64_t T, int64_t D) {
   char text[512];
   snprintf(text, sizeof text,
-           "func @f(%%0 : %s[%d,%d], %%1 : i32[%d,%d]) -> ({}) {\n  %%2 = gather_rows %%0, %%1 : %s[%d,%d,%d]\n  return %%2\n}", dtype,
-           (int)V, (int)D, (int)B, (int)T, dtype, (int)B, (int)T, (int)D);
+           "func @f(%%0 : %s[%d,%d], %%1 : i32[%d,%d]) -> ({}) {\n  %%2 = gather_rows %%0, %%1 : %s[%d,%d,%d]\n  "
+           "return %%2\n}",
+           dtype, (int)V, (int)D, (int)B, (int)T, dtype, (int)B, (int)T, (int)D);
   run("gather_rows", V, text);
 }
 
@@ -60,8 +64,10 @@ Test(emit_gather, scatter) {
 // The oracle refuses tokens beyond the table, so the kernel runs by itself: they are held inside.
 Test(emit_gather, tokens_outside_read_nothing_outside) {
   MuseOp *kernel;
-  MuseModule *module = muse_harness_kernel("gather_rows",
-    "func @f(%0 : f32[4,16], %1 : i32[1,2]) -> ({}) {\n  %2 = gather_rows %0, %1 : f32[1,2,16]\n  return %2\n}", &kernel);
+  MuseModule *module = muse_harness_kernel(
+      "gather_rows",
+      "func @f(%0 : f32[4,16], %1 : i32[1,2]) -> ({}) {\n  %2 = gather_rows %0, %1 : f32[1,2,16]\n  return %2\n}",
+      &kernel);
   const MuseCpuModule *cpu = muse_harness_module();
   MuseCpuTarget target;
   cr_assert(cpu->host_target(MUSE_CPU_NEON_DOT, false, &target));

@@ -5,7 +5,9 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-typedef struct Train { int64_t v1, v2, r, d1, d2, D, V; } Train;
+typedef struct Train {
+  int64_t v1, v2, r, d1, d2, D, V;
+} Train;
 
 static void fill(void *user, int index, MuseTensor *t) {
   const Train *tt = user;
@@ -16,7 +18,8 @@ static void fill(void *user, int index, MuseTensor *t) {
     t->data[n - 1] = 0;
     return;
   }
-  if (t->type.rank == 0) t->data[0] = 0.25;
+  if (t->type.rank == 0)
+    t->data[0] = 0.25;
   else if (t->type.rank == 1)
     for (int64_t i = 0; i < n; i++) t->data[i] = cos(t->data[i]);
   else // logits of a few units: a saturated softmax would only show the rounding of 1 - p
@@ -27,8 +30,8 @@ typedef enum What { GATHER, GATHER_GRAD, MATMUL, HEAD, HEAD_GRAD } What;
 
 // skip: bits of results that are not asked for.
 static MuseModule *make(Train tt, int64_t N, What what, unsigned skip, MuseOp **out_kernel) {
-  static const MuseOpKind kinds[] = {MUSE_OP_tt_gather, MUSE_OP_tt_gather_grad, MUSE_OP_tt_matmul, MUSE_OP_tt_cross_entropy,
-                                     MUSE_OP_tt_cross_entropy_grad};
+  static const MuseOpKind kinds[] = {MUSE_OP_tt_gather, MUSE_OP_tt_gather_grad, MUSE_OP_tt_matmul,
+                                     MUSE_OP_tt_cross_entropy, MUSE_OP_tt_cross_entropy_grad};
   MuseModule *module = muse_module_create("");
   MuseFunc *func = muse_func_create(module, "f");
   MuseType in[6];
@@ -70,13 +73,13 @@ static MuseHarnessReport run(Train tt, int64_t N, What what, unsigned skip, Muse
 
 static void check(Train tt, int64_t N, What what) {
   MuseHarnessReport r = run(tt, N, what, 0, (MuseHarness){0});
-  cr_assert_lt(r.worst, 2e-5, "N %d V %d D %d r %d: %g (%g %g %g %g %g)", (int)N, (int)tt.V, (int)tt.D, (int)tt.r, r.worst,
-               r.error[0], r.error[1], r.error[2], r.error[3], r.error[4]);
+  cr_assert_lt(r.worst, 2e-5, "N %d V %d D %d r %d: %g (%g %g %g %g %g)", (int)N, (int)tt.V, (int)tt.D, (int)tt.r,
+               r.worst, r.error[0], r.error[1], r.error[2], r.error[3], r.error[4]);
 }
 
 static const Train smallest = {1, 1, 1, 1, 1, 1, 1};
 static const Train small = {4, 3, 2, 3, 5, 13, 11};
-static const Train full = {3, 5, 7, 4, 8, 32, 15};  // nothing left over
+static const Train full = {3, 5, 7, 4, 8, 32, 15};   // nothing left over
 static const Train unused = {6, 4, 3, 5, 3, 14, 10}; // i1 without tokens
 static const Train bytes = {17, 16, 9, 12, 11, 128, 257};
 static const Train wide = {2, 70, 35, 66, 9, 590, 131};
