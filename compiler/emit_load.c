@@ -19,17 +19,22 @@ static void *open_beside_program(const char *relative) {
 MuseStatus muse_cpu_module_load(const MuseCpuModule **out_module, MuseDiag *diag) {
   void *handle = open_beside_program("libmuse-cpu.so");
   if (!handle) handle = open_beside_program("../libmuse-cpu.so"); // a program in a folder of the build tree
+  if (!handle) handle = open_beside_program(MUSE_LIBDIR_FROM_BINDIR "/libmuse-cpu.so"); // installed, and moved
   if (!handle) handle = dlopen(MUSE_LIBDIR "/libmuse-cpu.so", RTLD_NOW | RTLD_LOCAL);
   if (!handle) handle = dlopen("libmuse-cpu.so", RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char *why = dlerror();
-    return muse_error(diag, MUSE_ERR_FAILED, "the CPU code generator libmuse-cpu.so cannot be loaded (%s); install LLVM 19 (Debian: libllvm19) or build MUSE again", why ? why : "not found");
+    return muse_error(diag, MUSE_ERR_FAILED,
+                      "the CPU code generator libmuse-cpu.so cannot be loaded (%s); install LLVM 19 (Debian: "
+                      "libllvm19) or build MUSE again",
+                      why ? why : "not found");
   }
   const MuseCpuModule *(*get)(void) = NULL;
   *(void **)&get = dlsym(handle, "muse_cpu_module");
   const MuseCpuModule *module = get ? get() : NULL;
   if (!module || module->abi != MUSE_CPU_MODULE_ABI)
-    return muse_error(diag, MUSE_ERR_FAILED, "libmuse-cpu.so is of another version of MUSE; install or build both together");
+    return muse_error(diag, MUSE_ERR_FAILED,
+                      "libmuse-cpu.so is of another version of MUSE; install or build both together");
   *out_module = module;
   return MUSE_OK;
 }

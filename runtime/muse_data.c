@@ -76,48 +76,16 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
   return status;
 }
 
-static const struct {
-  const char *name;
-  MuseStatus (*run)(int argc, char **argv, MuseDiag *diag);
-  const char *help;
-} commands[] = {
+static const MuseCommand commands[] = {
     {"tokenize", run_tokenize, "makes a token set from folders and files"},
     {"inspect", run_inspect, "shows what a token set holds"},
+    {0},
 };
-enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
-
-static void print_usage(FILE *out) {
-  fputs("usage: muse-data COMMAND [options]\n\n", out);
-  for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
-  fputs("\n'muse-data COMMAND --help' lists the options of a command.\n", out);
-}
-
-static MuseStatus run(int argc, char **argv, MuseDiag *diag) {
-  if (argc < 2) {
-    print_usage(stderr);
-    return MUSE_ERR_INPUT;
-  }
-  if (muse_str_eq(argv[1], "--help") || muse_str_eq(argv[1], "-h")) {
-    print_usage(stdout);
-    return MUSE_OK;
-  }
-  if (muse_str_eq(argv[1], "--version")) {
-    puts("muse-data " MUSE_VERSION);
-    return MUSE_OK;
-  }
-  const char *names[N_COMMANDS];
-  for (int i = 0; i < N_COMMANDS; i++) {
-    if (muse_str_eq(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1, diag);
-    names[i] = commands[i].name;
-  }
-  const char *near = muse_str_nearest(argv[1], names, N_COMMANDS);
-  return muse_error(diag, MUSE_ERR_INPUT, "there is no command '%s'%s%s%s", argv[1], near ? "; did you mean '" : "",
-                    near ? near : "", near ? "'?" : "; see muse-data --help");
-}
+static const MuseProgram program = {"muse-data", "Makes token sets from text, and shows what they hold.", commands};
 
 int main(int argc, char **argv) {
   MuseDiag *diag = muse_diag_create();
-  MuseStatus status = run(argc, argv, diag);
+  MuseStatus status = muse_program_run(&program, argc, argv, diag);
   muse_diag_print(diag, stderr);
   muse_diag_destroy(diag);
   if (fflush(stdout) != 0 && status == MUSE_OK) status = MUSE_ERR_FAILED; // a full disk behind a redirection

@@ -1,6 +1,7 @@
 // Command-line parsing from a table, and the help text from the same table.
 #include "ir/base/options.h"
 
+#include "ir/base/options_forms.h"
 #include "ir/base/status.h"
 #include "ir/base/str.h"
 #include "ir/base/vec.h"
@@ -16,8 +17,6 @@ static int table_length(const MuseOption *table) {
   while (table[n].name) n++;
   return n;
 }
-
-static bool has_argument(const MuseOption *option) { return option->kind != MUSE_OPT_FLAG; }
 
 static void push_text(MuseTextList *list, const char *text) {
   if (list->len == list->cap) {
@@ -86,22 +85,27 @@ static const MuseOption *find_option(const MuseOption *table, int n_options, int
 static MuseStatus rejected_option(int value, char **argv, const MuseOption *table, int n_options, MuseDiag *diag) {
   if (value == 0) return unknown_option(argv[optind - 1], table, n_options, diag);
   const MuseOption *option = find_option(table, n_options, value);
-  if (option || value == HELP_VALUE)
-    return muse_error(diag, MUSE_ERR_INPUT, "--%s takes no argument", option ? option->name : "help");
+  if (option) return muse_error(diag, MUSE_ERR_INPUT, "--%s takes no argument", option->name);
+  if (value == HELP_VALUE)
+    return muse_error(diag, MUSE_ERR_INPUT, "--help takes no argument, or, standing alone, man, bash, zsh or fish");
   return muse_error(diag, MUSE_ERR_INPUT, "unknown option '-%c'; --help lists all options", value);
 }
 
 MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, MuseTextList *out_operands,
                               bool *out_help, MuseDiag *diag) {
+  if (argc == 2 && muse_help_form_choose(argv[1])) {
+    *out_help = true;
+    return MUSE_OK;
+  }
   int n_options = table_length(table);
   struct option *longs = calloc((size_t)n_options + 2, sizeof *longs);
   if (!longs) muse_out_of_memory(((size_t)n_options + 2) * sizeof *longs);
   MuseStr letters = {0};
   muse_str_append(&letters, ":h"); // ':' tells a missing argument from an unknown option
   for (int i = 0; i < n_options; i++) {
-    longs[i] = (struct option){table[i].name, has_argument(table + i) ? required_argument : no_argument, NULL,
+    longs[i] = (struct option){table[i].name, muse_option_has_argument(table + i) ? required_argument : no_argument, NULL,
                                OPTION_BASE + i};
-    if (table[i].letter) muse_str_appendf(&letters, "%c%s", table[i].letter, has_argument(table + i) ? ":" : "");
+    if (table[i].letter) muse_str_appendf(&letters, "%c%s", table[i].letter, muse_option_has_argument(table + i) ? ":" : "");
   }
   longs[n_options] = (struct option){"help", no_argument, NULL, HELP_VALUE};
 
@@ -115,7 +119,7 @@ MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, Mu
     const MuseOption *option = find_option(table, n_options, value == ':' ? optopt : value);
     if (value == ':') {
       status = muse_error(diag, MUSE_ERR_INPUT, "--%s needs an argument (%s); --help explains it", option->name,
-                          option->argument ? option->argument : "VALUE");
+                          muse_option_argument(option));
     } else if (value == '?') {
       status = rejected_option(optopt, argv, table, n_options, diag);
     } else if (option) {
@@ -166,14 +170,17 @@ static void print_option(const char *name, char letter, const char *argument, co
 }
 
 void muse_options_help(const MuseOption *table, const char *usage, const char *summary, FILE *out) {
+  if (muse_help_form() != MUSE_HELP_TEXT) {
+    muse_help_print_form(table, usage, summary, out);
+    return;
+  }
   fprintf(out, "usage: %s\n\n", usage);
   print_wrapped(summary, 0, 0, out);
   fputs("\nOptions:\n", out);
   bool help_letter_taken = false;
   for (const MuseOption *option = table; option->name; option++) {
-    const char *argument = has_argument(option) ? (option->argument ? option->argument : "VALUE") : NULL;
-    print_option(option->name, option->letter, argument, option->help, out);
+    print_option(option->name, option->letter, muse_option_argument(option), option->help, out);
     help_letter_taken |= option->letter == 'h';
   }
-  print_option("help", help_letter_taken ? 0 : 'h', NULL, "Show this text and exit.", out);
+  print_option("help", help_letter_taken ? 0 : 'h', NULL, MUSE_HELP_SENTENCE, out);
 }

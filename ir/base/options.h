@@ -28,11 +28,28 @@ typedef struct MuseOption {
 
 // Parses argv (argv[0] is skipped; the array is reordered); operands (non-options) are appended to out_operands in
 // order. "--help" and "-h" set *out_help and stop. Unknown options name the nearest known one. Tables end with a row
-// whose name is NULL.
+// whose name is NULL. "--help=man|bash|zsh|fish", alone, is help in another form: a manual page or a completion script.
 MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, MuseTextList *out_operands,
                               bool *out_help, MuseDiag *diag);
-// Prints "usage: <usage>", the summary, and one entry an option, wrapped at 80 columns.
+// Prints help: "usage: <usage>", the summary, and one entry an option, wrapped at 80 columns; or, where the command
+// line said so, the same in another form. `usage` starts with the name of the program (and of its command).
 void muse_options_help(const MuseOption *table, const char *usage, const char *summary, FILE *out);
+
+// A program of several commands, each with options of its own.
+typedef struct MuseCommand {
+  const char *name;
+  MuseStatus (*run)(int argc, char **argv, MuseDiag *diag); // argv[0] is the command's name
+  const char *help;                                         // "makes a token set from folders and files"
+} MuseCommand;
+
+typedef struct MuseProgram {
+  const char *name;
+  const char *summary;         // one sentence
+  const MuseCommand *commands; // ends with a row whose name is NULL
+} MuseProgram;
+
+// Runs the command that argv[1] names, or prints help or the version.
+MuseStatus muse_program_run(const MuseProgram *program, int argc, char **argv, MuseDiag *diag);
 void muse_text_list_free(MuseTextList *list);
 
 #endif

@@ -18,7 +18,8 @@ class Layers(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         for name in ['ir/base/str.h', 'ir/func.h', 'ops/ops.h', 'ops/ops.def', 'passes/manager.h', 'compiler/plan.h',
-                     'compiler/model.h', 'compiler/plan.c', 'compiler/emit_llvm.h', 'runtime/device.h', 'tests/unit/help.h']:
+                     'compiler/model.h', 'compiler/plan.c', 'compiler/emit_llvm.h', 'runtime/device.h',
+                     'tests/unit/help.h']:
             self.write(name, '')
 
     def write(self, path, text):

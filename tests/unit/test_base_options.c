@@ -103,7 +103,8 @@ Test(base_options, errors_name_the_way_out) {
   expect_error(PARSE("-x"), "unknown option '-x'; --help lists all options");
   expect_error(PARSE("-vx"), "unknown option '-x'; --help lists all options");
   expect_error(PARSE("--verbose=yes"), "--verbose takes no argument");
-  expect_error(PARSE("--help=yes"), "--help takes no argument");
+  expect_error(PARSE("--help=yes"),
+               "--help takes no argument, or, standing alone, man, bash, zsh or fish");
   expect_error(PARSE("--output"), "--output needs an argument (PLAN); --help explains it");
   expect_error(PARSE("-o"), "--output needs an argument (PLAN); --help explains it");
   expect_error(PARSE("-t", "four"), "--threads needs a whole number such as 12, not 'four'");

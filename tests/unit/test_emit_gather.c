@@ -87,6 +87,7 @@ Test(emit_gather, tokens_outside_read_nothing_outside) {
   ((MuseKernelFn)address)(buffers, 0, 1, NULL, 0);
   for (int i = 0; i < 32; i++) cr_assert_eq(out[i / 16][i % 16], table[3][i % 16]);
   cpu->jit_destroy(jit);
+  free(object);
   muse_diag_destroy(diag);
   muse_module_destroy(module);
 }

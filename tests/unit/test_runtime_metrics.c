@@ -4,7 +4,6 @@
 #include "tests/unit/scratch.h"
 
 #include <jansson.h>
-#include <fcntl.h>
 #include <math.h>
 #include <pty.h>
 
@@ -142,10 +141,10 @@ static void draw_on_terminal(const char *no_color, char *out, size_t size) {
   muse_progress_message(p, "note");
   muse_progress_update(p, &(MuseProgressStep){.step = 2, .loss = 4.5, .tokens = 10, .seconds = 1});
   muse_progress_destroy(p);
-  fcntl(master, F_SETFL, O_NONBLOCK);
-  ssize_t n = read(master, out, size - 1);
-  out[n > 0 ? n : 0] = 0;
-  fclose(f);
+  fclose(f); // then reading ends with EIO, after as many pieces as the kernel chooses
+  size_t length = 0;
+  for (ssize_t n; (n = read(master, out + length, size - 1 - length)) > 0;) length += (size_t)n;
+  out[length] = 0;
   close(master);
 }
 
