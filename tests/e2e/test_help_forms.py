@@ -7,7 +7,6 @@ import subprocess
 import sys
 import unittest
 
-# Programs that the tests of a build without them cannot ask for help are not given.
 PROGRAMS = [os.path.abspath(path) for path in sys.argv[1:]]
 del sys.argv[1:]
 OPTION = re.compile(r'^ {2}(?:-(\w), | {4})--([a-z0-9-]+)(?: (\S+))?', re.M)
@@ -47,13 +46,12 @@ def form(program, name):
 
 class HelpForms(unittest.TestCase):
     def each(self, name):
-        for program in PROGRAMS:
-            with self.subTest(program=os.path.basename(program)):
-                yield os.path.basename(program), form(program, name), parts_of(program)
+        return [(os.path.basename(program), form(program, name), parts_of(program)) for program in PROGRAMS]
 
     def test_manual_pages_name_everything(self):
         for program, page, parts in self.each('man'):
-            sections = re.split(r'^\.SS (.*)$', page.partition('.SH "EXIT STATUS"')[0], flags=re.M)
+            commands = page.partition('.SH COMMANDS\n')[2].partition('\n.SH ')[0] + '\n'
+            sections = re.split(r'^\.SS (.*)$', commands, flags=re.M)
             text = {name.replace('\\-', '-'): body for name, body in zip(sections[1::2], sections[2::2])}
             for command, options in parts.items():
                 body = text[command] if command else page
@@ -85,7 +83,7 @@ class HelpForms(unittest.TestCase):
 
             def complete(*words):
                 quoted = ' '.join(f"'{word}'" for word in words)
-                ask = f'COMP_WORDS=({quoted})\nCOMP_CWORD={len(words) - 1}\n{function}\necho "${{COMPREPLY[@]}}"\n'
+                ask = f'''COMP_WORDS=({quoted})\nCOMP_CWORD={len(words) - 1}\n{function}\nprintf '%s ' "${{COMPREPLY[@]}}"\n'''
                 return run('bash', '-u', text=script + ask)[0].split()
 
             if None not in parts:
