@@ -342,7 +342,10 @@ void muse_decompose_fake_quantize(MuseBuilder *b, MuseOp *op, MuseValue **out) {
   MuseValue *top = muse_build_reduce_last(b, MUSE_OP_reduce_max, muse_build_unary(b, MUSE_OP_abs, x));
   top = muse_build_binary(b, MUSE_OP_max, top, muse_build_const(b, SCALE_FLOOR));
   MuseValue *scale = muse_build_scale(b, top, 1.0 / 127);
-  MuseValue *q = muse_build_unary(b, MUSE_OP_round, muse_build_binary(b, MUSE_OP_div, x, scale));
+  // The ratio in f64: in f32 one that is next to a half would round to the other side, which a whole model can hear.
+  MuseValue *exact = muse_build_scale(b, muse_build_cast(b, top, MUSE_F64), 1.0 / 127);
+  MuseValue *q = muse_build_unary(b, MUSE_OP_round, muse_build_binary(b, MUSE_OP_div, muse_build_cast(b, x, MUSE_F64), exact));
+  q = muse_build_cast(b, q, MUSE_F32);
   out[0] = muse_build_reshape(b, build_mul(b, muse_build_clip(b, q, -127, 127), scale), 3, type.dim);
 }
 
