@@ -64,13 +64,33 @@ static LLVMValueRef neutral(MapEmitter *m, const MuseOp *op, int lanes) {
   return muse_llvm_const_bits(type, dtype == MUSE_I32 ? 0x80000000u : 0x8000000000000000u);
 }
 
+// Magnitudes compare as their bits do, and a NaN is above them all: one integer instruction, where the float maximum
+// must look for NaN. The start value, -inf, is negative as an integer too.
+static bool is_max_of_magnitudes(const MuseOp *op) {
+  const MuseOp *def = op->operands[0]->def;
+  return is_max(op) && def && def->kind == MUSE_OP_abs && muse_dtype_is_float(op->results[0]->type.dtype);
+}
+
+static LLVMValueRef as_bits(MapEmitter *m, LLVMValueRef v, MuseDtype dtype) {
+  LLVMTypeRef bits = dtype == MUSE_F64 ? m->ll->i64 : m->ll->i32;
+  return LLVMBuildBitCast(m->ll->b, v, muse_llvm_vector(bits, muse_llvm_lanes_of(v)), "");
+}
+
 static LLVMValueRef combine(MapEmitter *m, const MuseOp *op, LLVMValueRef a, LLVMValueRef b) {
+  MuseDtype dtype = op->results[0]->type.dtype;
+  if (is_max_of_magnitudes(op)) {
+    LLVMValueRef max = muse_llvm_max(m->ll, as_bits(m, a, dtype), as_bits(m, b, dtype), false);
+    return LLVMBuildBitCast(m->ll->b, max, LLVMTypeOf(a), "");
+  }
   if (is_max(op)) return muse_llvm_max(m->ll, b, a, false); // NaN is looked for in b, off the chain of the accumulator
-  return muse_dtype_is_float(op->results[0]->type.dtype) ? LLVMBuildFAdd(m->ll->b, a, b, "")
-                                                         : LLVMBuildAdd(m->ll->b, a, b, "");
+  return muse_dtype_is_float(dtype) ? LLVMBuildFAdd(m->ll->b, a, b, "") : LLVMBuildAdd(m->ll->b, a, b, "");
 }
 
 static LLVMValueRef fold(MapEmitter *m, const MuseOp *op, LLVMValueRef v) {
+  MuseDtype dtype = op->results[0]->type.dtype;
+  if (is_max_of_magnitudes(op))
+    return LLVMBuildBitCast(m->ll->b, muse_llvm_max_lanes(m->ll, as_bits(m, v, dtype), false),
+                            muse_llvm_type(m->ll, dtype, 1), "");
   return is_max(op) ? muse_llvm_max_lanes(m->ll, v, false) : muse_llvm_sum_lanes(m->ll, v);
 }
 

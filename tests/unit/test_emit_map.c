@@ -50,7 +50,8 @@ Test(emit_map, rms_norm_quantise) {
 Test(emit_map, every_dtype) {
   static const char *const names[] = {"f32", "bf16", "f16", "f64", "i8", "u8", "i32", "u32", "i64", "bool"};
   for (int a = 0; a < 10; a++) {
-    // One kernel casts to all others; values are such that every type holds them (0 to 15), and the floats also fractions.
+    // One kernel casts to all others; values are such that every type holds them (0 to 15), and the floats also
+    // fractions.
     MuseStr text = {0};
     muse_str_appendf(&text,
                      "func @f(%%0 : i32[3,37], %%1 : f32[37]) -> ({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) {\n");
@@ -94,6 +95,39 @@ Test(emit_map, half_rounding) {
                                  &h);
   cr_expect_eq(r.differing[0], 0, "f16: %g", r.differing[0]);
   cr_expect_eq(r.differing[1], 0, "bf16: %g", r.differing[1]);
+}
+
+static void fill_nan(void *user, int index, MuseTensor *t) {
+  // Rows: all finite; a NaN in the first, a middle, the last column; both infinities; a negative NaN.
+  int64_t columns = muse_type_last_dim(t->type);
+  double *d = t->data;
+  d[columns] = d[2 * columns + columns / 2] = d[4 * columns - 1] = __builtin_nan("");
+  d[4 * columns + 1] = __builtin_inf();
+  d[4 * columns + 2] = -__builtin_inf();
+  d[5 * columns + 3] = -__builtin_nan("");
+}
+
+// A bad value must be seen: NaN goes through max, min and both kinds of maxima.
+Test(emit_map, nan_travels) {
+  static const int columns[] = {5, 16, 40, 200};
+  for (int i = 0; i < 4; i++) {
+    int c = columns[i];
+    char text[900];
+    snprintf(text, sizeof text,
+             "func @f(%%0 : f32[6,%d]) -> ({}, {}, {}, {}, {}) {\n"
+             "  %%1 = abs %%0 : f32[6,%d]\n"
+             "  %%2 = reduce_max %%1 {axes = [1]} : f32[6,1]\n"
+             "  %%3 = reduce_max %%0 {axes = [1]} : f32[6,1]\n"
+             "  %%4 = const {value = 0.5} : f32[]\n"
+             "  %%5 = max %%0, %%4 : f32[6,%d]\n"
+             "  %%6 = min %%0, %%3 : f32[6,%d]\n"
+             "  %%7 = reduce_max %%1 {axes = [0]} : f32[1,%d]\n"
+             "  return %%2, %%3, %%5, %%6, %%7\n}",
+             c, c, c, c, c);
+    MuseHarness h = {.fill = fill_nan};
+    MuseHarnessReport r = run_text("map", text, &h);
+    for (int o = 0; o < 5; o++) cr_expect_eq(r.differing[o], 0, "%d columns, result %d: %g", c, o, r.differing[o]);
+  }
 }
 
 // ---- shapes of reductions ----
