@@ -78,15 +78,15 @@ static double best_of(int repeats, int64_t n_tasks, MuseTaskFn job, void *contex
 // Operations a second of all threads (a multiply-add is two); 0: no such loop for this machine.
 static double peak_f32(MuseCpuLevel level) {
 #if defined(__x86_64__)
-  if (level >= MUSE_CPU_AVX512) return 2.0 * 16 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(7, n_threads, fma_avx512, NULL);
-  if (level == MUSE_CPU_AVX2) return 2.0 * 8 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(7, n_threads, fma_avx2, NULL);
+  if (level >= MUSE_CPU_AVX512) return 2.0 * 16 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx512, NULL);
+  if (level == MUSE_CPU_AVX2) return 2.0 * 8 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx2, NULL);
 #endif
   return 0;
 }
 static double peak_int8(MuseCpuLevel level) {
 #if defined(__x86_64__)
   if (level >= MUSE_CPU_AVX512_VNNI && level <= MUSE_CPU_AMX)
-    return 2.0 * 64 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(7, n_threads, vnni, NULL);
+    return 2.0 * 64 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, vnni, NULL);
 #endif
   return 0;
 }
@@ -190,6 +190,9 @@ static void kernel_destroy(Kernel *k) {
 
 // ---- measurements ----
 
+enum { ROUNDS = 7 };
+static double least_seconds = 1; // for one number; more where other programs disturb
+
 typedef struct Peaks { double read, f32, int8; } Peaks;
 
 static void row(const char *name, double seconds, double rate, const char *unit, double peak) {
@@ -226,8 +229,6 @@ static Kernel ternary_kernel(int M, int N, int K, const char *trits) {
   return kernel_create(arguments, text);
 }
 
-enum { ROUNDS = 7 };
-
 static double ternary_seconds(int M, int N, int K, const char *trits, double copies_bytes) {
   Kernel quantise = quantise_kernel(M, K), product = ternary_kernel(M, N, K, trits);
   int64_t bytes = muse_type_bytes(product.op->operands[1]->type);
@@ -241,17 +242,17 @@ static double ternary_seconds(int M, int N, int K, const char *trits, double cop
   void *own[3] = {product.buffers[0], product.buffers[1], product.buffers[2]};
   product.buffers[0] = quantise.buffers[1];
   product.buffers[2] = quantise.buffers[2];
-  double best = 1e9;
-  for (int round = 0; round <= ROUNDS; round++) { // the first one warms up
-    double start = seconds_now();
+  double best = 1e9, begin = seconds_now();
+  // The best of single products, each on weights that the copies between have pushed out of the caches.
+  for (int round = 0; round < ROUNDS || seconds_now() - begin < least_seconds; round++)
     for (int i = 0; i < copies; i++) {
+      double start = seconds_now();
       product.buffers[1] = weights[i];
       run_kernel(&quantise);
       run_kernel(&product);
+      double took = seconds_now() - start;
+      if (took < best && round > 0) best = took;
     }
-    double took = (seconds_now() - start) / copies;
-    if (round > 0 && took < best) best = took;
-  }
   for (int i = 0; i < 3; i++) product.buffers[i] = own[i];
   for (int i = 0; i < copies; i++) free(weights[i]);
   free(weights);
@@ -260,10 +261,10 @@ static double ternary_seconds(int M, int N, int K, const char *trits, double cop
   return best;
 }
 
-static void bench_ternary(const Peaks *peaks) {
+static void bench_ternary(const Peaks *peaks, bool few_tokens) {
   static const int shape[][2] = {{20480, 5120}, {5120, 5120}, {5120, 20480}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-    for (int M = 1; M <= 512; M = M == 1 ? 4 : M == 4 ? 512 : 513)
+    for (int M = few_tokens ? 1 : 512; M <= (few_tokens ? 4 : 512); M += 3)
       for (int five = 0; five < 2; five++) {
         const char *trits = five ? "t5" : "t2";
         int N = shape[i][0], K = shape[i][1];
@@ -277,7 +278,7 @@ static void bench_ternary(const Peaks *peaks) {
 
 static double kernel_seconds(Kernel *k) {
   double best = 1e9, start = seconds_now();
-  for (int round = 0; round < 1000 && (round < ROUNDS || seconds_now() - start < 0.3); round++) {
+  for (int round = 0; round < ROUNDS || seconds_now() - start < least_seconds; round++) {
     double before = seconds_now();
     run_kernel(k);
     double took = seconds_now() - before;
@@ -339,13 +340,21 @@ static void bench_pack(const Peaks *peaks, int N, int K, const char *trits, bool
 }
 
 static Peaks measure_peaks(void) {
-  enum { MEGABYTES = 256 };
+  enum { MEGABYTES = 256, PIECE = 16 };
   Area area = {.data = memory((int64_t)MEGABYTES << 20)};
   memset((void *)(uintptr_t)area.data, 1, (size_t)MEGABYTES << 20);
   Peaks p = {0};
   for (int prefetch = 0; prefetch < 2; prefetch++) {
     area.prefetch = prefetch;
-    double rate = (double)((int64_t)MEGABYTES << 20) / best_of(ROUNDS, MEGABYTES, read_area, &area);
+    double begin = seconds_now(), best = 1e9;
+    const char *data = area.data;
+    for (int i = 0; i < 2 * MEGABYTES / PIECE || seconds_now() - begin < least_seconds; i++) { // a piece is as large as a matrix
+      area.data = data + ((int64_t)(i * PIECE % MEGABYTES) << 20);
+      double took = best_of(1, PIECE, read_area, &area);
+      if (took < best && i >= MEGABYTES / PIECE) best = took;
+    }
+    area.data = data;
+    double rate = (double)((int64_t)PIECE << 20) / best;
     printf("%-44s %33.1f GB/s\n", prefetch ? "streaming read, with software prefetch" : "streaming read", rate / 1e9);
     if (rate > p.read) p.read = rate;
   }
@@ -364,7 +373,8 @@ int main(int argc, char **argv) {
   MuseTextList operands = {0};
   const MuseOption options[] = {
     {"threads", 't', MUSE_OPT_INT, "N", "threads (default: all cores)", &threads},
-    {"part", 'p', MUSE_OPT_TEXT, "NAME", "only trits, f32, training or pack", &part},
+    {"part", 'p', MUSE_OPT_TEXT, "NAME", "only f32, training, pack, generation or prompt", &part},
+    {"seconds", 's', MUSE_OPT_REAL, "S", "least time for one number (default 1)", &least_seconds},
     {"target", 0, MUSE_OPT_TEXT, "TARGET", "cpu:x86-64-v3, cpu:avx512, ... (default: the best of this machine)", &level},
     {0},
   };
@@ -396,6 +406,7 @@ int main(int argc, char **argv) {
     bench_f32(&peaks, 2048, 40, 512, false, true, "potential ");
     bench_f32(&peaks, 4, 128, 2048, true, false, "potential dW ");
     bench_f32(&peaks, 2048, 257, 128, false, true, "vocabulary ");
+    bench_f32(&peaks, 1, 20480, 1024, false, true, "one row ");
   }
   if (all || !strcmp(part, "training")) {
     bench_small_ternary(&peaks, 2048, 128, 128);
@@ -408,7 +419,8 @@ int main(int argc, char **argv) {
   }
   if (all || !strcmp(part, "pack"))
     for (int form = 0; form < 4; form++) bench_pack(&peaks, 2048, 2048, form & 1 ? "t5" : "t2", form & 2);
-  if (all || !strcmp(part, "trits")) bench_ternary(&peaks);
+  if (all || !strcmp(part, "generation")) bench_ternary(&peaks, true);
+  if (all || !strcmp(part, "prompt")) bench_ternary(&peaks, false);
   muse_pool_destroy(pool);
   muse_diag_destroy(diag);
   return 0;

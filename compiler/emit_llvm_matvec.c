@@ -1,5 +1,5 @@
-// Trit products with few rows (generation of text): the packed weights are streamed from memory once, decoded in registers, and
-// multiplied with all rows of x, which stay in the first-level cache.
+// Products with few rows (generation of text): the weights are streamed from memory once, decoded in registers if they are
+// packed trits, and multiplied with all rows of x, which stay in the first-level cache.
 
 #include "compiler/emit_llvm_product.h"
 
@@ -9,7 +9,7 @@
 
 enum {
   GROUP = 32,            // channels between two epilogues
-  PREFETCH_BYTES = 8192, // rows of weights stand one after another, so this reaches into the next rows
+  PREFETCH_BYTES = 8192, // of all channels together
   PAD = 1280,            // x is padded with zeros to a multiple of the trits of a block of T2 (256) and T5 (320)
 };
 
@@ -26,6 +26,7 @@ static MuseTiling rows_tiling(const MuseLlvm *ll, const MuseProduct *p) {
   MuseTiling t = {.dot = muse_llvm_dot_kind(ll, p->anchor->kind), .lanes = ll->lanes, .group = 4};
   t.offset = muse_llvm_right_offset(t.dot, p->anchor->kind);
   t.a_stride = muse_round_up(p->K, PAD) / 4;
+  if (t.dot == MUSE_DOT_F32) t.group = 1, t.a_stride = muse_round_up(p->K, 16);
   return t;
 }
 
@@ -38,6 +39,7 @@ MuseLeftRows muse_llvm_few_rows_prepare(MuseLlvm *ll, const MuseProductKernel *p
   int64_t filled = muse_round_up(p->K, 4 * t.lanes) / 4; // the last vector of pack_left brings zeros
   MuseLlvmLoop row, pad;
   muse_llvm_pack_left(ll, p, &t, &block, zero, (int)p->M, left.packed);
+  if (t.dot == MUSE_DOT_F32) return left;
   muse_llvm_loop_begin(ll, &row, zero, muse_llvm_i64(ll, p->M), 1);
   LLVMValueRef at = mul(ll, row.index, t.a_stride);
   muse_llvm_loop_begin(ll, &pad, muse_llvm_i64(ll, filled), muse_llvm_i64(ll, t.a_stride), 1);
@@ -94,6 +96,15 @@ static LLVMValueRef next_digit(MuseLlvm *ll, LLVMValueRef *b, bool more) {
   LLVMValueRef digit = LLVMBuildOr(ll->b, and_bits(ll, shift_right(ll, even, 8), 0x00030003), and_bits(ll, odd, 0x03000300), "");
   if (more) *b = LLVMBuildOr(ll->b, and_bits(ll, even, 0x00ff00ff), LLVMBuildShl(ll->b, and_bits(ll, odd, 0x00ff00ff), eight, ""), "");
   return digit;
+}
+
+// Asks for the bytes that will be read PREFETCH_BYTES from now, when `channels` rows are read side by side: further on in the
+// same row, or in the row that this channel reads after it.
+static void prefetch_ahead(MuseLlvm *ll, LLVMValueRef at, LLVMValueRef offset, int64_t row_bytes, int channels) {
+  int64_t ahead = PREFETCH_BYTES / channels, rows = ahead / row_bytes, jump = (channels - 1) * row_bytes;
+  LLVMValueRef same = muse_llvm_i64(ll, ahead + rows * jump), next = muse_llvm_i64(ll, ahead + (rows + 1) * jump);
+  LLVMValueRef beyond = LLVMBuildICmp(ll->b, LLVMIntSGE, offset, muse_llvm_i64(ll, row_bytes - ahead % row_bytes), "");
+  muse_llvm_prefetch(ll, muse_llvm_byte_address(ll, at, LLVMBuildSelect(ll->b, beyond, next, same, "")));
 }
 
 // ---- rows of weights ----
@@ -155,7 +166,7 @@ static void stream_channels(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMV
   for (int i = 0; i < n_sums; i++) sum[i] = muse_llvm_loop_carry(ll, &loop, LLVMConstNull(type));
   for (int r = 0; r < s->channels; r++) {
     LLVMValueRef at = muse_llvm_byte_address(ll, row[r], loop.index);
-    muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, at, PREFETCH_BYTES));
+    prefetch_ahead(ll, at, loop.index, s->row_bytes, s->channels);
     b[r] = muse_llvm_load_raw(ll, type, at, bytes);
   }
   LLVMValueRef block = LLVMBuildUDiv(ll->b, loop.index, muse_llvm_i64(ll, 64), "");
@@ -177,8 +188,58 @@ static void stream_channels(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMV
     }
 }
 
+// The same with f32 or bf16 weights. The sum of a channel is that of its lanes, each over every lanes-th element in order.
+static void stream_floats(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMValueRef place, LLVMValueRef sums) {
+  int M = (int)s->p->M, lanes = ll->lanes, rest = (int)(s->p->K % lanes), n_sums = s->channels * M;
+  LLVMTypeRef type = muse_llvm_unit_type(ll, s->t.dot, lanes);
+  LLVMValueRef w = muse_llvm_operand(ll, s->p->anchor->operands[1]->index), start[8], sum[32], x[MUSE_VECTOR_MAX_ROWS];
+  LLVMValueRef whole = muse_llvm_i64(ll, s->p->K - rest);
+  MuseLlvmLoop loop;
+  for (int r = 0; r < s->channels; r++) {
+    LLVMValueRef channel = add(ll, n, muse_llvm_i64(ll, r));
+    if (s->p->N % s->channels != 0) channel = muse_llvm_minimum(ll, channel, muse_llvm_i64(ll, s->p->N - 1));
+    start[r] = mul(ll, channel, s->p->K);
+  }
+  for (int i = 0; i < n_sums; i++) sum[i] = LLVMConstNull(type);
+  for (int part = 0; part < (rest ? 2 : 1); part++) {
+    LLVMValueRef k = whole;
+    if (part == 0) {
+      muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), whole, lanes);
+      for (int i = 0; i < n_sums; i++) sum[i] = muse_llvm_loop_carry(ll, &loop, sum[i]);
+      k = loop.index;
+    }
+    for (int m = 0; m < M; m++) { // zero behind K
+      LLVMValueRef at = muse_llvm_address(ll, MUSE_F32, s->left->packed, add(ll, k, muse_llvm_i64(ll, m * s->t.a_stride)));
+      x[m] = muse_llvm_load_raw(ll, type, at, 4);
+    }
+    for (int r = 0; r < s->channels; r++) {
+      LLVMValueRef at = add(ll, start[r], k);
+      if (part == 0) {
+        int64_t bytes = muse_dtype_bytes(s->dtype);
+        prefetch_ahead(ll, muse_llvm_address(ll, s->dtype, w, at), mul(ll, k, bytes), s->p->K * bytes, s->channels);
+      }
+      LLVMValueRef v = muse_llvm_load_partial(ll, s->dtype, w, at, lanes, part ? rest : lanes);
+      v = muse_llvm_convert(ll, v, s->dtype, MUSE_F32);
+      for (int m = 0; m < M; m++) sum[r * M + m] = muse_llvm_dot(ll, s->t.dot, sum[r * M + m], v, x[m]);
+    }
+    if (part == 0) {
+      for (int i = 0; i < n_sums; i++) muse_llvm_loop_next(&loop, i, sum[i]);
+      muse_llvm_loop_end(ll, &loop);
+      for (int i = 0; i < n_sums; i++) sum[i] = loop.result[i];
+    }
+  }
+  for (int i = 0; i < n_sums; i++) {
+    LLVMValueRef at = add(ll, place, muse_llvm_i64(ll, (int64_t)(i % M) * GROUP + i / M));
+    muse_llvm_store(ll, MUSE_F32, sums, at, muse_llvm_sum_lanes(ll, sum[i]), 1, NULL);
+  }
+}
+
 static Stream stream_of(MuseLlvm *ll, const MuseProduct *p, const MuseLeftRows *left) {
   Stream s = {.p = p, .t = rows_tiling(ll, p), .dtype = p->anchor->operands[1]->type.dtype, .left = left};
+  if (s.t.dot == MUSE_DOT_F32) {
+    s.channels = 4;
+    return s;
+  }
   s.planes = s.dtype == MUSE_T2 ? 4 : 5;
   s.row_bytes = muse_trit_row_bytes(s.dtype, p->K);
   s.telescoped = s.dtype == MUSE_T5 && s.t.dot == MUSE_DOT_VNNI && p->M == 1 && 256 * 2 * 128 * p->K <= INT32_MAX;
@@ -209,7 +270,8 @@ void muse_llvm_few_rows_block(MuseLlvm *ll, const MuseProductKernel *pk, const M
       muse_llvm_if_begin(ll, &tail, LLVMBuildICmp(ll->b, LLVMIntSLT, whole, n1, ""));
     }
     muse_llvm_loop_begin(ll, &r, zero, muse_llvm_i64(ll, count), s.channels);
-    stream_channels(ll, &s, add(ll, n, r.index), r.index, sums);
+    if (s.t.dot == MUSE_DOT_F32) stream_floats(ll, &s, add(ll, n, r.index), r.index, sums);
+    else stream_channels(ll, &s, add(ll, n, r.index), r.index, sums);
     muse_llvm_loop_end(ll, &r);
     muse_llvm_epilogue(ll, p, muse_llvm_body_clone(body), (int)p->M, (count + lanes - 1) / lanes, count % lanes, zero, n, sums, GROUP);
     if (part == 0) muse_llvm_loop_end(ll, &group);

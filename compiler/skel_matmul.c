@@ -55,9 +55,11 @@ static void cut_tiles(MuseProduct *p, bool bytes) {
   }
 }
 
-// Few rows: a task streams block_n rows of packed weights, about 128 KB, in at most 64 tasks for large matrices.
+// Few rows: a task streams block_n rows of weights, about 128 KB, in at most 64 tasks for large matrices.
 static void cut_rows(MuseProduct *p) {
-  int64_t rows = max_i64(muse_ceil_div(p->N, 64), muse_ceil_div(128 * 1024, max_i64(1, p->K / 4)));
+  MuseDtype dtype = p->anchor->operands[1]->type.dtype;
+  int64_t row_bytes = muse_dtype_is_trit(dtype) ? muse_trit_row_bytes(dtype, p->K) : p->K * muse_dtype_bytes(dtype);
+  int64_t rows = max_i64(muse_ceil_div(p->N, 64), muse_ceil_div(128 * 1024, row_bytes));
   p->block_m = p->M;
   p->block_k = p->K;
   p->block_n = min_i64(muse_round_up(rows, MUSE_TILE_MAX_N), muse_round_up(p->N, MUSE_TILE_MAX_N));
@@ -69,13 +71,20 @@ static bool k_is_first(const MuseOp *anchor) { // of the left operand
   return anchor->kind == MUSE_OP_int8_matmul || (anchor->kind == MUSE_OP_matmul && muse_op_bool(anchor, "trans_a"));
 }
 
+// Each channel's weights stand one after another in memory, as the form for few rows streams them.
+static bool weights_by_rows(const MuseOp *anchor) {
+  if (anchor->kind == MUSE_OP_ternary_matmul) return true;
+  return anchor->kind == MUSE_OP_matmul && !muse_op_bool(anchor, "trans_a") && muse_op_bool(anchor, "trans_b") &&
+         !muse_dtype_is_trit(anchor->operands[1]->type.dtype);
+}
+
 static void fill_product(MuseProduct *p, const MuseOp *anchor) {
   MuseType c = anchor->results[0]->type, a = anchor->operands[0]->type;
   p->anchor = anchor;
   p->M = c.dim[0];
   p->N = c.dim[1];
   p->K = a.dim[k_is_first(anchor) ? 0 : 1];
-  p->few_rows = anchor->kind == MUSE_OP_ternary_matmul && p->M <= MUSE_VECTOR_MAX_ROWS;
+  p->few_rows = p->M <= MUSE_VECTOR_MAX_ROWS && weights_by_rows(anchor);
   if (p->few_rows) cut_rows(p);
   else cut_tiles(p, anchor->kind != MUSE_OP_matmul);
 }
@@ -87,7 +96,7 @@ static void fill_scratch(MuseProductKernel *out) {
     const MuseProduct *p = &out->anchor[i];
     bool bytes = p->anchor->kind != MUSE_OP_matmul;
     if (p->few_rows) {
-      a_bytes = max_i64(a_bytes, p->M * (p->K + 1344));
+      a_bytes = max_i64(a_bytes, p->M * (bytes ? p->K + 1344 : 4 * (p->K + 64)));
       c_bytes = max_i64(c_bytes, MUSE_VECTOR_MAX_ROWS * MUSE_TILE_MAX_N * 4);
       continue;
     }

@@ -49,6 +49,14 @@ Test(emit_matmul, several_blocks) { // of K (512) and of the result
   for (int t = 0; t < 4; t++) check_matmul(200, 289, 1100, t & 1, t & 2, "f32", "f32");
 }
 
+Test(emit_matmul, few_rows) { // weights are streamed
+  static const int shape[][3] = {{1, 257, 128}, {2, 33, 77}, {3, 5, 1100}, {4, 64, 64}, {1, 1, 3}};
+  for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
+    check_matmul(shape[i][0], shape[i][1], shape[i][2], false, true, "f32", "f32");
+    check_matmul(shape[i][0], shape[i][1], shape[i][2], false, true, "f32", "bf16");
+  }
+}
+
 Test(emit_matmul, storage_types) {
   for (int t = 0; t < 4; t++) {
     check_matmul(13, 35, 37, t & 1, t & 2, "bf16", "bf16");
