@@ -35,8 +35,12 @@ const char *const muse_pipeline[] = {
 
 MuseStatus muse_compile(MuseModule *module, const MuseCompileOptions *options, MuseDiag *diag) {
   MUSE_TRY(muse_ops_verify(module, diag));
-  MUSE_TRY(muse_pipeline_run(options && options->pipeline ? options->pipeline : muse_pipeline, module, options ? &options->passes : NULL, diag));
+  MusePassOptions passes = options ? options->passes : (MusePassOptions){.bisect = -1};
+  bool own = options && options->pipeline;
+  passes.resume = !own;
+  MUSE_TRY(muse_pipeline_run(own ? options->pipeline : muse_pipeline, module, &passes, diag));
   if (strcmp(muse_attr_text_or(&module->attrs, "level", "tensor"), "kernel") != 0) return MUSE_OK;
+  if (!own) muse_attr_remove(&module->attrs, "passes_done");
   MUSE_TRY(muse_memory_plan(module, diag));
   return muse_ops_verify(module, diag);
 }

@@ -394,6 +394,48 @@ static MuseStatus verify_buffers(MuseModule *module, MuseDiag *diag) {
   return MUSE_OK;
 }
 
+// The attributes that passes and reports read of modules, functions and buffers; others are free.
+static const struct {
+  const char *name;
+  MuseAttrKind kind;
+} known_attrs[] = {
+    {"config", MUSE_ATTR_TEXT},      {"decay", MUSE_ATTR_BOOL},  {"differentiate", MUSE_ATTR_BOOL},
+    {"first", MUSE_ATTR_REAL},       {"init", MUSE_ATTR_TEXT},   {"gradient_accumulation_steps", MUSE_ATTR_INT},
+    {"last", MUSE_ATTR_REAL},        {"latent", MUSE_ATTR_BOOL}, {"nominal_parameters", MUSE_ATTR_INT},
+    {"layer", MUSE_ATTR_INT},        {"live", MUSE_ATTR_INT},    {"parameters", MUSE_ATTR_INT},
+    {"passes_done", MUSE_ATTR_INT},  {"peak", MUSE_ATTR_INT},    {"remat", MUSE_ATTR_BOOL},
+    {"slab", MUSE_ATTR_INT},         {"std", MUSE_ATTR_REAL},    {"target", MUSE_ATTR_TEXT},
+    {"value", MUSE_ATTR_REAL},
+};
+
+static MuseStatus verify_attr_kinds(const MuseAttrList *list, const char *what, const char *name, MuseDiag *diag) {
+  for (int i = 0; i < list->len; i++) {
+    const MuseAttr *a = &list->data[i];
+    for (size_t k = 0; k < sizeof known_attrs / sizeof *known_attrs; k++) {
+      if (!muse_str_eq(a->name, known_attrs[k].name) || a->kind == known_attrs[k].kind) continue;
+      return muse_error(diag, MUSE_ERR_INPUT, "%s%s: attribute '%s' must be of kind %s, and is %s", what, name, a->name,
+                        muse_attr_kind_name(known_attrs[k].kind), muse_attr_kind_name(a->kind));
+    }
+  }
+  return MUSE_OK;
+}
+
+static MuseStatus verify_known_attrs(const MuseModule *module, MuseDiag *diag) {
+  MUSE_TRY(verify_attr_kinds(&module->attrs, "the module", "", diag));
+  for (int i = 0; i < module->n_buffers; i++)
+    MUSE_TRY(verify_attr_kinds(&module->buffers[i]->attrs, "buffer @", module->buffers[i]->name, diag));
+  const MuseAttr *steps = muse_attr_find(&module->attrs, "gradient_accumulation_steps");
+  if (steps && steps->i < 1) return muse_error(diag, MUSE_ERR_INPUT, "the module's gradient_accumulation_steps must be at least 1");
+  for (const MuseFunc *f = module->first_func; f; f = f->next) {
+    MUSE_TRY(verify_attr_kinds(&f->attrs, "function @", f->name ? f->name : "", diag));
+    if (!muse_attr_bool_or(&f->attrs, "differentiate", false)) continue;
+    const MuseOp *ret = f->body.last;
+    if (!ret || ret->n_operands < 1 || ret->operands[0]->type.rank != 0 || ret->operands[0]->type.dtype != MUSE_F32)
+      return muse_error(diag, MUSE_ERR_INPUT, "function @%s is to be differentiated, so its first result must be the loss, f32[]", f->name);
+  }
+  return MUSE_OK;
+}
+
 static bool defined_before(const MuseModule *module, const MuseFunc *func) {
   for (const MuseFunc *f = module->first_func; f != func; f = f->next) {
     if (f->name && func->name && strcmp(f->name, func->name) == 0) return true;
@@ -424,5 +466,6 @@ MuseStatus muse_verify_module(MuseModule *module, MuseInferFn infer, MuseDiag *d
   if (status == MUSE_OK && module->last_func != last) {
     status = muse_error(diag, MUSE_ERR_INPUT, "the module's last function is not the end of its list");
   }
+  if (status == MUSE_OK) status = verify_known_attrs(module, diag);
   return status;
 }

@@ -101,7 +101,7 @@ bool muse_pass_autodiff(MusePassCtx *cx, MuseFunc *fn) {
   int n_args = fn->body.n_args;
   if (wants_rng(fn)) {
     MuseBuffer *rng = muse_module_buffer(cx->module, "rng");
-    MUSE_ASSERT(rng != NULL);
+    if (!rng) rng = muse_module_add_buffer(cx->module, "rng", muse_type1(MUSE_U32, 2), "hyper");
     a.rng = muse_func_arg_for_buffer(fn, rng);
   }
   int n_ids = muse_func_number(fn);

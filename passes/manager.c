@@ -130,8 +130,10 @@ MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const
   if (!options) options = &defaults;
   MUSE_TRY(check_options(names, options, diag));
   double total = 0;
+  int64_t done = options->resume ? muse_attr_int_or(&module->attrs, "passes_done", 0) : 0;
   for (int i = 0; names[i] && names[i][0]; i++) {
     const MusePass *pass = muse_pass_find(names[i]);
+    if (i < done) continue;
     if (options->bisect >= 0 && i >= options->bisect) break;
     if (listed(options->skip, options->n_skip, pass->name)) continue;
     if (wants_dump(options, "before", pass->name, false)) MUSE_TRY(dump(module, options, i, pass->name, "before", diag));
@@ -139,6 +141,7 @@ MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const
     double start = now_ms();
     MUSE_TRY(run_and_verify(pass, module, &changed, diag));
     double elapsed = now_ms() - start;
+    if (options->resume) muse_attr_set_int(module, &module->attrs, "passes_done", i + 1);
     total += elapsed;
     if (options->time)
       fprintf(stderr, "%3d  %-14s %8.2f ms  %6lld ops%s\n", i, pass->name, elapsed, (long long)count_ops(module), changed ? "" : "  unchanged");

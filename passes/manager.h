@@ -31,6 +31,8 @@ typedef struct MusePassOptions {
   int n_skip;
   const char *stop_after;    // NULL: run all
   int64_t bisect;            // run only the first N passes of the pipeline; -1: all
+  bool resume;               // the module's attribute `passes_done` says how many passes of the pipeline have run: they are left
+                             // out, and it is kept up to date, so that a dump goes on where it was written
   bool time;                 // a table of times and op counts on stderr at the end
 } MusePassOptions;
 
