@@ -152,6 +152,7 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
   MuseStatus status = muse_generate(&decoder, *tokenizer, &a->text, print_piece, a->json ? &text : NULL, &result, diag);
   if (status == MUSE_OK && a->json) print_json(a, &text, &result);
   else if (!a->text.raw && !a->json) putchar('\n');
+  fflush(stdout); // before the line on stderr, where both go to one terminal
   muse_str_free(&text);
   MUSE_TRY(status);
   if (!s->quiet)

@@ -1,4 +1,4 @@
-#include "model_env.h"
+#include "tests/unit/model_env.h"
 
 #include "ir/base/hash.h"
 #include "ir/base/philox.h"

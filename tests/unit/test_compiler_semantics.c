@@ -3,7 +3,7 @@
 // same ones, however it is fused or repeated.
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
-#include "model_env.h"
+#include "tests/unit/model_env.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

@@ -4,7 +4,7 @@
 // No kernel is involved: what differs here is wrong in the lowering, an op or a pass.
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
-#include "model_env.h"
+#include "tests/unit/model_env.h"
 #include "runtime/safetensors.h"
 
 #include <criterion/criterion.h>
