@@ -35,20 +35,53 @@ LLVMValueRef muse_llvm_load_partial(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef 
   return result;
 }
 
-// One butterfly a bit of the lane number: blocks off the diagonal change places.
+// Takes `count` pieces of `size` lanes out of two vectors; pieces[k] counts through both.
+static LLVMValueRef take(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, int size, const int *pieces, int count) {
+  int mask[64];
+  for (int i = 0; i < count * size; i++) mask[i] = pieces[i / size] * size + i % size;
+  return muse_llvm_shuffle(ll, a, b, mask, count * size);
+}
+
+// Interleaves pieces of two vectors within each 128 bits (4 lanes): the low halves, or the high ones.
+static LLVMValueRef unpack(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, int n, int size, bool high) {
+  int mask[64];
+  for (int i = 0; i < n; i++) {
+    int lane = i % 4, piece = lane / size;
+    mask[i] = i / 4 * 4 + (high ? 2 : 0) + piece / 2 * size + lane % size + (piece % 2 ? n : 0);
+  }
+  return muse_llvm_shuffle(ll, a, b, mask, n);
+}
+
+// Squares of 4 x 4 are transposed within the 128-bit parts of the vectors, then the parts change places: each step is one
+// instruction that every target has, where single steps over the whole width would need index vectors.
 void muse_llvm_transpose(MuseLlvm *ll, LLVMValueRef *v, int n) {
-  for (int s = 1; s < n; s *= 2)
-    for (int i = 0; i < n; i++) {
-      if (i & s) continue;
-      int low[64], high[64];
-      for (int l = 0; l < n; l++) {
-        low[l] = l & s ? n + l - s : l;
-        high[l] = l & s ? n + l : l + s;
-      }
-      LLVMValueRef a = v[i], b = v[i + s];
-      v[i] = muse_llvm_shuffle(ll, a, b, low, n);
-      v[i + s] = muse_llvm_shuffle(ll, a, b, high, n);
+  static const int even[4] = {0, 2, 4, 6}, odd[4] = {1, 3, 5, 7};
+  LLVMValueRef u[16];
+  if (n == 1) return;
+  MUSE_ASSERT(n == 4 || n == 8 || n == 16);
+  for (int k = 0; k < n; k += 4) {
+    LLVMValueRef low01 = unpack(ll, v[k], v[k + 1], n, 1, false), high01 = unpack(ll, v[k], v[k + 1], n, 1, true);
+    LLVMValueRef low23 = unpack(ll, v[k + 2], v[k + 3], n, 1, false), high23 = unpack(ll, v[k + 2], v[k + 3], n, 1, true);
+    u[k] = unpack(ll, low01, low23, n, 2, false);
+    u[k + 1] = unpack(ll, low01, low23, n, 2, true);
+    u[k + 2] = unpack(ll, high01, high23, n, 2, false);
+    u[k + 3] = unpack(ll, high01, high23, n, 2, true);
+  }
+  for (int j = 0; j < 4; j++) { // u[4k+j] holds column 4p+j of rows 4k .. 4k+3 in part p
+    if (n == 4) {
+      v[j] = u[j];
+    } else if (n == 8) {
+      v[j] = take(ll, u[j], u[4 + j], 4, even, 2);
+      v[4 + j] = take(ll, u[j], u[4 + j], 4, odd, 2);
+    } else {
+      LLVMValueRef even01 = take(ll, u[j], u[4 + j], 4, even, 4), even23 = take(ll, u[8 + j], u[12 + j], 4, even, 4);
+      LLVMValueRef odd01 = take(ll, u[j], u[4 + j], 4, odd, 4), odd23 = take(ll, u[8 + j], u[12 + j], 4, odd, 4);
+      v[j] = take(ll, even01, even23, 4, even, 4);
+      v[8 + j] = take(ll, even01, even23, 4, odd, 4);
+      v[4 + j] = take(ll, odd01, odd23, 4, even, 4);
+      v[12 + j] = take(ll, odd01, odd23, 4, odd, 4);
     }
+  }
 }
 
 static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t factor) {
