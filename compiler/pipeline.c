@@ -130,63 +130,84 @@ static void set_options(const MuseConfig *c, const char *target, MuseModule *mod
   muse_attr_set_real(module, a, "sample_temperature", c->sample_temperature);
 }
 
-static double planned_bytes(const MuseConfig *c, const char *target) {
+static double compiled_bytes(const MuseConfig *c) {
   MuseModule *module = muse_model_build(c, "");
   MuseDiag *quiet = muse_diag_create();
   MuseEstimate e = {.total_bytes = INFINITY};
-  (void)target;
   if (muse_compile(module, NULL, quiet) == MUSE_OK) muse_estimate(module, &e);
   muse_diag_destroy(quiet);
   muse_module_destroy(module);
   return e.total_bytes;
 }
 
-// The changes that are tried, each on the config as it is after those before it; those that fit are named.
-static MuseStatus refuse_budget(const MuseConfig *c, const char *target, double needed, MuseDiag *diag) {
-  MuseStr ways = {0}, need = {0}, budget = {0};
-  MuseConfig t = *c;
-  int named = 0;
+// What n layers need, from plans of one and of two: every layer adds the same. Quick, so that many changes can be tried.
+typedef struct LayerCost { double one, more; } LayerCost;
+
+static LayerCost cost_of(MuseConfig c) {
+  c.n_layers = 1;
+  double one = compiled_bytes(&c);
+  c.n_layers = 2;
+  return (LayerCost){one, compiled_bytes(&c) - one};
+}
+
+static double bytes_of(const MuseConfig *c) {
+  LayerCost cost = cost_of(*c);
+  return cost.one + cost.more * (double)(c->n_layers - 1);
+}
+
+static int64_t layers_that_fit(const MuseConfig *c) {
+  LayerCost cost = cost_of(*c);
+  double budget = (double)c->memory_budget;
+  return cost.one > budget ? 0 : (int64_t)((budget - cost.one) / cost.more) + 1;
+}
+
+static void add_way(MuseStr *ways, const MuseConfig *c, const char *change) {
+  MuseStr size = {0};
+  muse_str_append_bytes(&size, (uint64_t)bytes_of(c));
+  muse_str_appendf(ways, "%s%s (%s)", ways->len ? "; or " : "", change, muse_str_text(&size));
+  muse_str_free(&size);
+}
+
+// Everything that saves memory without making the model smaller.
+static MuseConfig thriftier(MuseConfig c, MuseStr *change) {
+  if (!c.use_gradient_checkpointing) muse_str_append(change, "use_gradient_checkpointing: true, ");
+  if (c.optimizer != MUSE_OPTIMIZER_ADAFACTOR8) muse_str_append(change, "optimizer: adafactor8, ");
+  if (c.batch_size > 1) muse_str_append(change, "batch_size: 1, ");
+  c.use_gradient_checkpointing = true;
+  c.optimizer = MUSE_OPTIMIZER_ADAFACTOR8;
+  c.batch_size = 1;
+  return c;
+}
+
+// Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model.
+static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *diag) {
+  MuseStr ways = {0}, change = {0}, need = {0}, budget = {0};
+  MuseConfig thrifty = thriftier(*c, &change), narrow = *c, fewer = *c;
+  int64_t layers = layers_that_fit(&thrifty);
+  if (change.len && layers > 0) {
+    if (layers < c->n_layers) muse_str_appendf(&change, "n_layers: %lld, ", (long long)(thrifty.n_layers = layers));
+    change.data[change.len - 2] = 0; // the last comma
+    add_way(&ways, &thrifty, change.data);
+  }
+  fewer.n_layers = layers_that_fit(c);
+  muse_str_clear(&change);
+  muse_str_appendf(&change, "n_layers: %lld", (long long)fewer.n_layers);
+  if (fewer.n_layers > 0) add_way(&ways, &fewer, change.data);
+  int64_t head = c->d_model / c->num_heads;
+  while (narrow.num_heads > 1 && bytes_of(&narrow) > (double)c->memory_budget) {
+    narrow.num_heads /= 2;
+    narrow.d_model = narrow.num_heads * head;
+  }
+  muse_str_clear(&change);
+  muse_str_appendf(&change, "d_model: %lld with num_heads: %lld", (long long)narrow.d_model, (long long)narrow.num_heads);
+  if (bytes_of(&narrow) <= (double)c->memory_budget) add_way(&ways, &narrow, change.data);
   muse_str_append_bytes(&need, (uint64_t)needed);
   muse_str_append_bytes(&budget, c->memory_budget);
-  for (int i = 0; i < 12 && named < 3; i++) {
-    MuseStr what = {0};
-    if (i == 0) {
-      if (t.use_gradient_checkpointing) continue;
-      t.use_gradient_checkpointing = true;
-      muse_str_append(&what, "use_gradient_checkpointing: true");
-    } else if (i == 1) {
-      if (t.optimizer == MUSE_OPTIMIZER_ADAFACTOR8) continue;
-      t.optimizer = MUSE_OPTIMIZER_ADAFACTOR8;
-      muse_str_append(&what, "optimizer: adafactor8");
-    } else if (t.batch_size > 1) {
-      t.batch_size /= 2;
-      muse_str_appendf(&what, "batch_size: %lld", (long long)t.batch_size);
-    } else if (t.n_seq > 128) {
-      t.n_seq /= 2;
-      if (t.local_window > t.n_seq) t.local_window = t.n_seq;
-      muse_str_appendf(&what, "n_seq: %lld", (long long)t.n_seq);
-    } else if (t.n_layers > 1) {
-      t.n_layers /= 2;
-      muse_str_appendf(&what, "n_layers: %lld", (long long)t.n_layers);
-    } else {
-      muse_str_free(&what);
-      break;
-    }
-    double bytes = planned_bytes(&t, target);
-    muse_str_appendf(&ways, "%s%s", named++ ? "; then " : "", muse_str_text(&what));
-    MuseStr size = {0};
-    muse_str_append_bytes(&size, (uint64_t)bytes);
-    muse_str_appendf(&ways, " (%s%s)", muse_str_text(&size), bytes <= (double)c->memory_budget ? ", fits" : "");
-    muse_str_free(&size);
-    muse_str_free(&what);
-    if (bytes <= (double)c->memory_budget) break;
-  }
-  MuseLoc loc = muse_config_loc(c, "memory_budget");
-  MuseStatus status = muse_error_at(diag, MUSE_ERR_NO_FIT, loc, "the plan needs %s, the memory budget is %s; try %s", muse_str_text(&need),
-                                    muse_str_text(&budget), muse_str_text(&ways));
-  muse_str_free(&ways);
-  muse_str_free(&need);
-  muse_str_free(&budget);
+  MuseStatus status = muse_error_at(diag, MUSE_ERR_NO_FIT, muse_config_loc(c, "memory_budget"),
+                                    ways.len ? "the plan needs %s, the memory budget is %s; this fits: %s" :
+                                    "the plan needs %s, the memory budget is %s, and no smaller form of this model fits%s; raise memory_budget",
+                                    muse_str_text(&need), muse_str_text(&budget), muse_str_text(&ways));
+  muse_str_free(&ways), muse_str_free(&change), muse_str_free(&need), muse_str_free(&budget);
   return status;
 }
 
@@ -198,7 +219,7 @@ MuseStatus muse_compile_config(const MuseConfig *config, const char *source, con
   if (status == MUSE_OK && config->memory_budget && strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") == 0) {
     MuseEstimate e;
     muse_estimate(module, &e);
-    if (e.total_bytes > (double)config->memory_budget) status = refuse_budget(config, target, e.total_bytes, diag);
+    if (e.total_bytes > (double)config->memory_budget) status = refuse_budget(config, e.total_bytes, diag);
   }
   if (status != MUSE_OK) {
     muse_module_destroy(module);
