@@ -51,6 +51,7 @@ enum { MAX_ROWS = 12, MAX_VECTORS = 4 };
 // One register block under construction: rows i.., columns j.. of C.
 typedef struct Block {
   const MuseGemmTile *tile;
+  const MuseGemmPrefetch *prefetch; // addresses are those inside the function
   LLVMValueRef a, b, c; // a and c at row i, b and c at column j
   int rows, vectors;
   int64_t columns;      // <= vectors * lanes; the last vector may be partial
@@ -107,8 +108,27 @@ static void accumulate_diagonal(MuseLlvm *ll, const Block *block, LLVMValueRef i
   }
 }
 
+// The share of the prefetched rows that belongs to the block's rows of C.
+static void emit_prefetch(MuseLlvm *ll, const Block *block, LLVMValueRef i) {
+  const MuseGemmPrefetch *p = block->prefetch;
+  LLVMValueRef scale = muse_llvm_i64(ll, p->rows), m = muse_llvm_i64(ll, block->tile->m);
+  LLVMValueRef past = LLVMBuildNSWAdd(ll->b, i, muse_llvm_i64(ll, block->rows), "");
+  LLVMValueRef begin = LLVMBuildUDiv(ll->b, LLVMBuildNSWMul(ll->b, i, scale, ""), m, "");
+  LLVMValueRef end = LLVMBuildUDiv(ll->b, LLVMBuildNSWMul(ll->b, past, scale, ""), m, "");
+  MuseLlvmLoop row;
+  muse_llvm_loop_begin(ll, &row, begin, end, 1);
+  LLVMValueRef offset = LLVMBuildNSWMul(ll->b, row.index, muse_llvm_i64(ll, p->stride), "");
+  for (int k = 0; k < p->n; k++)
+    for (int64_t byte = 0; byte < p->bytes; byte += 64) {
+      LLVMValueRef line = muse_llvm_byte_address(ll, p->from[k], offset);
+      muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, line, byte));
+    }
+  muse_llvm_loop_end(ll, &row);
+}
+
 static void emit_block(MuseLlvm *ll, Block block, LLVMValueRef i) {
   const MuseGemmTile *tile = block.tile;
+  if (block.prefetch) emit_prefetch(ll, &block, i);
   Accumulators acc;
   block.a = element(ll, block.a, i, tile->a_row);
   block.c = element(ll, block.c, i, tile->ldc);
@@ -170,12 +190,15 @@ static void choose_block(const MuseLlvm *ll, const MuseGemmTile *tile, int *out_
   *out_rows = tile->m < rows ? (int)tile->m : rows;
 }
 
-static void emit_gemm(MuseLlvm *ll, LLVMValueRef function, const MuseGemmTile *tile) {
+static void emit_gemm(MuseLlvm *ll, LLVMValueRef function, const MuseGemmTile *tile, const MuseGemmPrefetch *prefetch) {
   int mr, nv;
   choose_block(ll, tile, &mr, &nv);
   const int64_t width = (int64_t)nv * ll->lanes, whole = tile->n / width * width;
-  Block block = {
-      .tile = tile, .a = LLVMGetParam(function, 0), .b = LLVMGetParam(function, 1), .c = LLVMGetParam(function, 2)};
+  Block block = {.tile = tile,
+                 .prefetch = prefetch,
+                 .a = LLVMGetParam(function, 0),
+                 .b = LLVMGetParam(function, 1),
+                 .c = LLVMGetParam(function, 2)};
   if (whole > 0) {
     MuseLlvmLoop panels;
     block.vectors = nv;
@@ -191,19 +214,35 @@ static void emit_gemm(MuseLlvm *ll, LLVMValueRef function, const MuseGemmTile *t
   }
 }
 
-void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+void muse_llvm_gemm_tile_prefetching(MuseLlvm *ll, const MuseGemmTile *tile, const MuseGemmPrefetch *prefetch,
+                                     LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
   const bool triangle = tile->shape == MUSE_GEMM_LOWER || tile->shape == MUSE_GEMM_UPPER;
   MUSE_ASSERT(tile->m > 0 && tile->n > 0 && tile->k > 0 && (!triangle || tile->m == tile->k));
   const char *name =
       muse_arena_printf(ll->arena, "gemm_%lldx%lldx%lld_a%lld_%lld_b%lld_c%lld_%d%s", (long long)tile->m,
                         (long long)tile->n, (long long)tile->k, (long long)tile->a_row, (long long)tile->a_col,
                         (long long)tile->ldb, (long long)tile->ldc, (int)tile->shape, tile->accumulate ? "_add" : "");
+  const int n = prefetch ? prefetch->n : 0;
+  if (prefetch)
+    name = muse_arena_printf(ll->arena, "%s_p%d_%lld_%lld_%lld", name, n, (long long)prefetch->rows,
+                             (long long)prefetch->stride, (long long)prefetch->bytes);
+  LLVMTypeRef params[3 + MUSE_GEMM_MAX_PREFETCH];
+  LLVMValueRef args[3 + MUSE_GEMM_MAX_PREFETCH] = {a, b, c};
+  MUSE_ASSERT(n <= MUSE_GEMM_MAX_PREFETCH);
+  for (int i = 0; i < 3 + n; i++) params[i] = ll->ptr;
+  for (int i = 0; i < n; i++) args[3 + i] = prefetch->from[i];
   MuseLlvmHelper helper;
-  if (muse_llvm_helper_begin(ll, name, (LLVMTypeRef[]){ll->ptr, ll->ptr, ll->ptr}, 3, &helper)) {
-    emit_gemm(ll, helper.function, tile);
+  if (muse_llvm_helper_begin(ll, name, params, 3 + n, &helper)) {
+    MuseGemmPrefetch inside = prefetch ? *prefetch : (MuseGemmPrefetch){0};
+    for (int i = 0; i < n; i++) inside.from[i] = LLVMGetParam(helper.function, (unsigned)(3 + i));
+    emit_gemm(ll, helper.function, tile, prefetch ? &inside : NULL);
     muse_llvm_helper_end(ll, &helper);
   }
-  muse_llvm_helper_call(ll, &helper, (LLVMValueRef[]){a, b, c}, 3);
+  muse_llvm_helper_call(ll, &helper, args, 3 + n);
+}
+
+void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+  muse_llvm_gemm_tile_prefetching(ll, tile, NULL, a, b, c);
 }
 
 // ---- layouts ----

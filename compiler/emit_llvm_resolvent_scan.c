@@ -3,6 +3,16 @@
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_scan_chunk.h"
 
+// Operands and result of the next chunk to prefetch, a bit each: one during each product, so that memory is asked
+// evenly.
+enum { Q = 1, K = 2, V = 4, O = 1 };
+
+static void product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, int64_t a, int64_t b, int64_t c,
+                    unsigned operands, unsigned results) {
+  muse_scan_product_prefetching(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c), 1,
+                                operands, results);
+}
+
 static void forward_chunk(MuseLlvm *ll, MuseScanChunk *cx) {
   const MuseResolventLayout *l = &cx->layout;
   const int64_t C = l->chunk, d = l->d, pd = cx->pd;
@@ -11,14 +21,13 @@ static void forward_chunk(MuseLlvm *ll, MuseScanChunk *cx) {
   muse_scan_pack(ll, cx, 1, l->k);
   muse_scan_pack(ll, cx, 2, l->v);
   muse_scan_transpose(ll, cx, l->k, l->kt);
-  muse_scan_product(ll, (MuseGemmTile){C, C, d, pd, 1, C, C, MUSE_GEMM_LOWER_OUT, false}, l->q, l->kt, l->m);
+  product(ll, cx, (MuseGemmTile){C, C, d, pd, 1, C, C, MUSE_GEMM_LOWER_OUT, false}, l->q, l->kt, l->m, Q, 0);
   muse_scan_rows(ll, cx, false, has_state);
-  muse_scan_product(ll, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->m, l->v, l->out);
-  if (has_state)
-    muse_scan_product(ll, (MuseGemmTile){C, pd, 2 * d, 2 * l->dp, 1, pd, pd, MUSE_GEMM_FULL, true}, l->left, l->state,
-                      l->out);
+  product(ll, cx, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->m, l->v, l->out, 0, O);
+  const MuseGemmTile through_state = {C, pd, 2 * d, 2 * l->dp, 1, pd, pd, MUSE_GEMM_FULL, true};
+  if (has_state) product(ll, cx, through_state, l->left, l->state, l->out, K, 0);
   muse_scan_unpack(ll, cx, 0, l->out, -1);
-  if (has_state) muse_scan_advance(ll, cx, muse_scan_tile(ll, l->state), muse_scan_tile(ll, l->state));
+  if (has_state) muse_scan_advance(ll, cx, muse_scan_tile(ll, l->state), muse_scan_tile(ll, l->state), V, 0);
 }
 
 bool muse_emit_llvm_resolvent_scan(MuseLlvm *ll, const MuseOp *kernel) {

@@ -11,6 +11,10 @@
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_scan_chunk.h"
 
+// Operands and results of the chunk before to prefetch, a bit each: one during each product, so that memory is asked
+// evenly.
+enum { Q = 1, K = 2, V = 4, DO = 64, DQ = 1, DK = 2, DV = 4 };
+
 static LLVMValueRef index_of(MuseLlvm *ll, LLVMValueRef row, int64_t width, LLVMValueRef column) {
   return LLVMBuildNSWAdd(ll->b, LLVMBuildNSWMul(ll->b, row, muse_llvm_i64(ll, width), ""), column, "");
 }
@@ -21,7 +25,7 @@ static void step_state(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef from, LLVMV
   muse_scan_pack(ll, cx, 2, cx->layout.v);
   muse_scan_transpose(ll, cx, cx->layout.k, cx->layout.kt);
   muse_scan_last_row(ll, cx);
-  muse_scan_advance(ll, cx, from, to);
+  muse_scan_advance(ll, cx, from, to, K | V, 0);
 }
 
 // Per token t (a lane each): with x = X^T (rows of d), e = E (Re above Im) and a the complex factor of the token,
@@ -123,6 +127,12 @@ static void store_green_gradient(MuseLlvm *ll, const MuseScanChunk *cx, MuseComp
   muse_llvm_loop_end(ll, &loop);
 }
 
+static void product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, int64_t a, int64_t b, int64_t c,
+                    unsigned operands, unsigned results) {
+  muse_scan_product_prefetching(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c), -1,
+                                operands, results);
+}
+
 // state: S before the chunk. The tile `state` of the layout is Gamma.
 static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) {
   const MuseResolventLayout *l = &cx->layout;
@@ -134,30 +144,40 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
     muse_scan_transpose(ll, cx, packed[i], transposed[i]);
   }
   const MuseGemmTile scores = {C, C, d, pd, 1, C, C, MUSE_GEMM_LOWER_OUT, false};
-  muse_scan_product(ll, scores, l->q, l->kt, l->m);
-  muse_scan_product(ll, scores, l->dout, l->vt, l->n);
+  product(ll, cx, scores, l->q, l->kt, l->m, Q, 0);
+  product(ll, cx, scores, l->dout, l->vt, l->n, K, 0);
   const MuseGemmTile with_state = {2 * d, C, d, pd, 1, C, C, MUSE_GEMM_FULL, false};
-  muse_llvm_gemm_tile(ll, &with_state, state, muse_scan_tile(ll, l->doutt), muse_scan_tile(ll, l->e));
-  muse_scan_product(ll, with_state, l->state, l->vt, l->g);
+  LLVMValueRef doutt = muse_scan_tile(ll, l->doutt), e = muse_scan_tile(ll, l->e);
+  muse_scan_product_prefetching(ll, cx, with_state, state, doutt, e, -1, V, 0);
+  product(ll, cx, with_state, l->state, l->vt, l->g, DO, 0);
   muse_scan_rows(ll, cx, true, false);
   mix_with_state(ll, cx, l->qt, l->e, l->right, MUSE_SCAN_P, MUSE_SCAN_Y, false);
   mix_with_state(ll, cx, l->kt, l->g, l->left, MUSE_SCAN_A, MUSE_SCAN_Z, true);
 
   const MuseGemmTile upper = {C, pd, C, 1, C, pd, pd, MUSE_GEMM_UPPER, false};
-  muse_scan_product(ll, upper, l->m, l->dout, l->out);
-  muse_scan_product(ll, (MuseGemmTile){C, pd, 2 * d, 1, C, pd, pd, MUSE_GEMM_FULL, true}, l->left, l->state, l->out);
+  product(ll, cx, upper, l->m, l->dout, l->out, 0, DQ);
+  const MuseGemmTile through_state = {C, pd, 2 * d, 1, C, pd, pd, MUSE_GEMM_FULL, true};
+  product(ll, cx, through_state, l->left, l->state, l->out, 0, DK);
   muse_scan_unpack(ll, cx, 2, l->out, -1);
-  muse_scan_product(ll, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->n, l->k, l->out);
+  product(ll, cx, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->n, l->k, l->out, 0, DV);
   muse_llvm_transpose_tile(ll, pd, C, muse_scan_tile(ll, l->e), muse_scan_tile(ll, l->out2));
   muse_scan_unpack(ll, cx, 0, l->out, l->out2);
-  muse_scan_product(ll, upper, l->n, l->q, l->out);
+  product(ll, cx, upper, l->n, l->q, l->out, 0, 0);
   muse_llvm_transpose_tile(ll, pd, C, muse_scan_tile(ll, l->g), muse_scan_tile(ll, l->out2));
   muse_scan_unpack(ll, cx, 1, l->out, l->out2);
 
   MuseComplexValue across = muse_complex_mul(ll, cx->p_end, inner_product(ll, cx, gamma, state));
   store_green_gradient(ll, cx, across);
   muse_scan_scale_state(ll, cx, gamma, gamma);
-  muse_scan_product(ll, (MuseGemmTile){2 * d, pd, C, C, 1, pd, pd, MUSE_GEMM_FULL, true}, l->right, l->dout, l->state);
+  // Meanwhile the state before the chunk before is asked for (of the first chunk of a group nothing that exists).
+  const MuseGemmTile update = {2 * d, pd, C, C, 1, pd, pd, MUSE_GEMM_FULL, true};
+  const MuseGemmPrefetch states = {.n = 1,
+                                   .from = {muse_llvm_byte_offset(ll, state, -l->state_bytes)},
+                                   .rows = 2 * d,
+                                   .stride = pd * 4,
+                                   .bytes = d * 4};
+  LLVMValueRef right = muse_scan_tile(ll, l->right), dout = muse_scan_tile(ll, l->dout);
+  muse_llvm_gemm_tile_prefetching(ll, &update, &states, right, dout, gamma);
 }
 
 static LLVMValueRef state_at(MuseLlvm *ll, const MuseScanChunk *cx, int64_t tile, LLVMValueRef index) {

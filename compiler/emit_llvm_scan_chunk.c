@@ -60,8 +60,22 @@ void muse_scan_unpack(MuseLlvm *ll, const MuseScanChunk *cx, int index, int64_t 
                         chunk_address(ll, cx, muse_llvm_result(ll, result)));
 }
 
-void muse_scan_product(MuseLlvm *ll, MuseGemmTile tile, int64_t a, int64_t b, int64_t c) {
-  muse_llvm_gemm_tile(ll, &tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c));
+void muse_scan_product_prefetching(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, LLVMValueRef a,
+                                   LLVMValueRef b, LLVMValueRef c, int chunks_ahead, unsigned operands,
+                                   unsigned results) {
+  const MuseResolventLayout *l = &cx->layout;
+  LLVMValueRef token = add(ll, cx->t0, muse_llvm_i64(ll, chunks_ahead * l->chunk));
+  LLVMValueRef at = add(ll, cx->vectors, mul(ll, token, l->H * l->d));
+  MuseGemmPrefetch prefetch = {.rows = l->chunk, .stride = l->H * l->d * 4, .bytes = l->d * 4};
+  for (int i = 0; i < cx->op->n_operands; i++)
+    if (operands >> i & 1) prefetch.from[prefetch.n++] = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, i));
+  for (int i = 0; i < cx->op->n_results; i++) {
+    const int result = results >> i & 1 ? muse_kernel_result_of(cx->op, i) : -1;
+    if (result >= 0) prefetch.from[prefetch.n++] = muse_llvm_result(ll, result);
+  }
+  // No inbounds: before the first chunk and after the last the addresses are those of nothing.
+  for (int i = 0; i < prefetch.n; i++) prefetch.from[i] = muse_llvm_address(ll, MUSE_F32, prefetch.from[i], at);
+  muse_llvm_gemm_tile_prefetching(ll, &tile, l->n_chunks > 1 ? &prefetch : NULL, a, b, c);
 }
 
 // ---- complex values ----
@@ -144,28 +158,6 @@ static MuseComplexValue apply_row(MuseLlvm *ll, const MuseScanChunk *cx, bool gr
   return (MuseComplexValue){LLVMBuildFMul(ll->b, a.re, mn, ""), LLVMBuildFMul(ll->b, a.im, mn, "")};
 }
 
-// Asks for token t of the chunk after (or before) this one: d floats of each of the operands in `operands` (a bit each)
-// and, with `results`, of the results of that shape. The heads of a token lie side by side, so a head reads short
-// pieces far apart, which no hardware prefetcher follows; without this the time per token grows as soon as the tensors
-// leave the caches.
-static void prefetch_token(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, bool backward, unsigned operands,
-                           bool results) {
-  const MuseResolventLayout *l = &cx->layout;
-  if (l->n_chunks == 1) return;
-  LLVMValueRef token = add(ll, add(ll, cx->t0, muse_llvm_i64(ll, backward ? -l->chunk : l->chunk)), t);
-  LLVMValueRef at = add(ll, cx->vectors, mul(ll, token, l->H * l->d));
-  for (int i = 0; i < 7 + 3; i++) {
-    LLVMValueRef base = NULL;
-    if (i < 7 && (operands >> i & 1)) base = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, i));
-    const int result = i >= 7 && results && i - 7 < cx->op->n_results ? muse_kernel_result_of(cx->op, i - 7) : -1;
-    if (result >= 0) base = muse_llvm_result(ll, result);
-    if (!base) continue;
-    LLVMValueRef address = LLVMBuildGEP2(ll->b, ll->f32, base, &at, 1, "");
-    for (int64_t byte = 0; byte < l->d * 4; byte += 64)
-      muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, address, byte));
-  }
-}
-
 static void scale_query(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, MuseComplexValue p) {
   LLVMValueRef q = muse_llvm_address(ll, MUSE_F32, muse_scan_tile(ll, cx->layout.q), mul(ll, t, cx->pd));
   LLVMValueRef to = muse_llvm_address(ll, MUSE_F32, muse_scan_tile(ll, cx->layout.left), mul(ll, t, 2 * cx->layout.dp));
@@ -225,7 +217,6 @@ void muse_scan_rows(MuseLlvm *ll, MuseScanChunk *cx, bool grad, bool scale_queri
     muse_scan_store(ll, cx, MUSE_SCAN_SUM, t, sum, 1);
   }
   if (scale_queries) scale_query(ll, cx, t, p);
-  prefetch_token(ll, cx, t, grad, grad ? 0x47 : 0x7, true);
   muse_llvm_loop_next(&token, 0, p.re);
   muse_llvm_loop_next(&token, 1, p.im);
   muse_llvm_loop_end(ll, &token);
@@ -242,7 +233,6 @@ void muse_scan_last_row(MuseLlvm *ll, MuseScanChunk *cx) {
   MuseComplexValue g = muse_scan_g(ll, cx, t, &first), a = muse_complex_mul(ll, after, g);
   muse_scan_store(ll, cx, MUSE_SCAN_A, t, a, 1);
   after = muse_complex_select(ll, first, negate(ll, a));
-  prefetch_token(ll, cx, loop.index, false, 0x6, false);
   muse_llvm_loop_next(&loop, 0, after.re);
   muse_llvm_loop_next(&loop, 1, after.im);
   muse_llvm_loop_end(ll, &loop);
@@ -280,7 +270,8 @@ void muse_scan_scale_state(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef f
   muse_llvm_loop_end(ll, &loop);
 }
 
-void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to) {
+void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to, unsigned operands,
+                       unsigned results) {
   const int64_t C = cx->layout.chunk, d = cx->layout.d;
   LLVMValueRef left = muse_scan_tile(ll, cx->layout.left), kt = muse_scan_tile(ll, cx->layout.kt);
   MuseLlvmLoop row, column;
@@ -297,5 +288,6 @@ void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from,
   muse_scan_scale_state(ll, cx, from, to);
   MuseGemmTile tile = {
       .m = 2 * d, .n = cx->pd, .k = C, .a_row = C, .a_col = 1, .ldb = cx->pd, .ldc = cx->pd, .accumulate = true};
-  muse_llvm_gemm_tile(ll, &tile, left, muse_scan_tile(ll, cx->layout.v), to);
+  LLVMValueRef v = muse_scan_tile(ll, cx->layout.v);
+  muse_scan_product_prefetching(ll, cx, tile, left, v, to, 1, operands, results);
 }
