@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct MuseKernelCall {
   const MuseOp *kernel;
@@ -50,10 +51,12 @@ static inline void muse_kernel_call_check(MuseStatus status, MuseDiag *diag) {
   abort();
 }
 
+// Zeroed; large buffers on large pages, as the runtime has them.
 static inline void *muse_kernel_call_memory(int64_t bytes) {
-  const size_t size = ((size_t)bytes + 127) / 64 * 64;
-  void *p = aligned_alloc(64, size);
+  const size_t align = bytes >= (2 << 20) ? 2 << 20 : 64, size = ((size_t)bytes + 64 + align - 1) / align * align;
+  void *p = aligned_alloc(align, size);
   if (!p) abort();
+  if (align > 64) madvise(p, size, MADV_HUGEPAGE);
   memset(p, 0, size);
   return p;
 }
