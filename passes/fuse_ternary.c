@@ -5,12 +5,14 @@
 // Legal because every op moved is elementwise over the product's shape, and no path leaves the group and comes back.
 #include "passes/fuse_epilogue.h"
 
-// Products with the same left operand that do not depend on each other.
+// Products with the same left operand that do not depend on each other, nor their epilogues.
 static void add_siblings(MuseGraph *g, MuseOp *anchor, int group) {
   for (int i = (int)anchor->mark + 1; i < g->n; i++) {
     MuseOp *op = g->op[i];
     if (op->kind != MUSE_OP_ternary_matmul || op->operands[0] != anchor->operands[0] || g->group[i] >= 0 || op->stage != anchor->stage) continue;
-    if (op->operands[1]->type.dtype != anchor->operands[1]->type.dtype || muse_graph_depends(g, i, group, true)) continue;
+    if (op->operands[1]->type.dtype != anchor->operands[1]->type.dtype || muse_graph_depends(g, i, group, true) ||
+        muse_graph_group_needs(g, group, i))
+      continue;
     muse_graph_join(g, i, group);
     muse_fuse_epilogue(g, op, group);
   }

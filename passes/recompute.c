@@ -42,10 +42,11 @@ static bool is_stored_anyway(const MuseValue *v) {
 
 enum { MAX_DEPTH = 6 };
 
-// A copy of v in front of `before`, or NULL when the expression is too deep.
+// A copy of v in front of `before`, or NULL when the expression is too deep. Copies are shared by the readers of one layer only:
+// one that lived from layer to layer would be a stored value again.
 static MuseValue *copy_of(MusePassCtx *cx, MuseValue **copies, MuseValue *v, MuseOp *before, int depth) {
   if (is_stored_anyway(v)) return v;
-  if (copies[v->id]) return copies[v->id];
+  if (copies[v->id] && copies[v->id]->def->layer == before->layer) return copies[v->id];
   if (depth == 0) return NULL;
   MuseOp *op = v->def;
   MuseValue *operands[4];
@@ -62,9 +63,7 @@ bool muse_pass_recompute(MusePassCtx *cx, MuseFunc *fn) {
   bool changed = false;
   MuseRewriter r;
   muse_rewrite_begin(&r, cx->scratch, fn);
-  // Copies are shared by the readers of one layer only: a copy that lived from layer to layer would be a stored value again.
   MuseValue **copies = MUSE_NEW_ARRAY(cx->scratch, MuseValue *, r.n_ids + 1);
-  int *layer_of = MUSE_NEW_ARRAY(cx->scratch, int, r.n_ids + 1);
   for (MuseOp *op = fn->body.first; op; op = op->next) {
     if (op->stage != MUSE_STAGE_BACKWARD) continue;
     MuseOpClass c = muse_op_info(op->kind)->class_;
@@ -73,10 +72,8 @@ bool muse_pass_recompute(MusePassCtx *cx, MuseFunc *fn) {
     for (int i = 0; i < op->n_operands; i++) {
       MuseValue *v = op->operands[i];
       if (!v->def || v->def->stage != MUSE_STAGE_FORWARD || v->id < 0 || v->id >= r.n_ids || r.owner[v->id] != v || is_stored_anyway(v)) continue;
-      if (copies[v->id] && layer_of[v->id] != op->layer) copies[v->id] = NULL;
       MuseValue *copy = copy_of(cx, copies, v, op, MAX_DEPTH);
       if (!copy) continue;
-      layer_of[v->id] = op->layer;
       op->operands[i] = copy;
       changed = true;
     }

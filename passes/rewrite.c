@@ -218,6 +218,20 @@ bool muse_graph_group_depends(MuseGraph *g, int a, int b) {
   return found;
 }
 
+bool muse_graph_group_needs(MuseGraph *g, int group, int index) {
+  MUSE_ASSERT(g->group[index] < 0);
+  bool found = false;
+  for (int m = g->head_member[group]; m >= 0 && !found; m = g->next_member[m])
+    for (int k = 0; k < g->op[m]->n_operands; k++) found |= muse_graph_def(g, g->op[m]->operands[k]) == index;
+  if (found) return true;
+  int probe = muse_graph_new_group(g, ""); // the op alone, so that a walk can look for it
+  muse_graph_join(g, index, probe);
+  found = muse_graph_group_depends(g, group, probe);
+  muse_graph_leave(g, index);
+  g->n_groups--;
+  return found;
+}
+
 // ---- outlining ----
 
 typedef struct Outliner {

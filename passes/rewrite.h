@@ -54,6 +54,8 @@ int muse_graph_def(const MuseGraph *g, const MuseValue *v);
 bool muse_graph_depends(MuseGraph *g, int index, int group, bool through_direct);
 // Whether group `a` depends on group `b` through an op of neither.
 bool muse_graph_group_depends(MuseGraph *g, int a, int b);
+// Whether `group` depends on op `index`, which is in no group, directly or through others.
+bool muse_graph_group_needs(MuseGraph *g, int group, int index);
 // Replaces every group by a kernel op, and orders the function topologically, as close to program order as that allows.
 // Constants from outside are copied into bodies where a map op uses them.
 bool muse_graph_outline(MuseGraph *g);

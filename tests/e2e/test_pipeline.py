@@ -147,7 +147,14 @@ def check_largest(folder):
     expect('the memory budget is' in err and 'try ' in err, f'phase8_10b_rtx3080: {err}')
 
 
+def check_golden_files():
+    for line in run(MUSEC, '--list-passes')[0].decode().splitlines():
+        name = line.split()[0]
+        expect(os.path.exists(os.path.join(ROOT, f'tests/golden/passes/{name}.mir')), f'there is no tests/golden/passes/{name}.mir')
+
+
 def main():
+    check_golden_files()
     for name, keys in KINDS.items():
         with tempfile.TemporaryDirectory() as folder:
             config = os.path.join(folder, 'config.yaml')
