@@ -55,8 +55,8 @@ static MuseStatus unknown_pass(const char *name, MuseDiag *diag) {
   size_t n = 0;
   for (const MusePass *p = muse_passes; p->name && n < 64; p++) names[n++] = p->name;
   const char *nearest = muse_str_nearest(name, names, n);
-  return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'%s%s%s; --list-passes shows all", name,
-                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'" : "");
+  if (nearest) return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'; did you mean '%s'?", name, nearest);
+  return muse_error(diag, MUSE_ERR_INPUT, "there is no pass '%s'; --list-passes names all", name);
 }
 
 static bool listed(const char *const *list, int n, const char *name) {
