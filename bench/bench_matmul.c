@@ -1,5 +1,6 @@
-// Speed of the matrix products: build/bench-matmul [--threads N]. Random data; weights in so many copies that they come from
-// memory. Peers are measured in the same run: a loop that only reads memory, and loops that only multiply in registers.
+// Speed of the matrix products: build/bench-matmul [--threads N]. Random data; weights in so many copies that they come
+// from memory. Peers are measured in the same run: a loop that only reads memory, and loops that only multiply in
+// registers.
 
 #include "compiler/emit.h"
 #include "ir/base/checked.h"
@@ -47,17 +48,18 @@ static void read_area(void *context, int thread, int64_t begin, int64_t end_task
 
 enum { PEAK_ROUNDS = 400000, PEAK_SUMS = 12 };
 
-// One instruction again and again on 12 sums (registers 2 to 13) that never leave their registers, the loop included: compilers
-// move them about. The factors, registers 0 and 1, are zero.
+// One instruction again and again on 12 sums (registers 2 to 13) that never leave their registers, the loop included:
+// compilers move them about. The factors, registers 0 and 1, are zero.
 #if defined(__x86_64__)
-#define PEAK_LOOP(instruction, reg)                                                                                            \
-  long rounds = PEAK_ROUNDS;                                                                                                   \
-  __asm__ volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13\n vpxor %%xmm\\r, %%xmm\\r, %%xmm\\r\n .endr\n"                     \
-                   "1: .irp r,2,3,4,5,6,7,8,9,10,11,12,13\n " instruction " %%" reg "0, %%" reg "1, %%" reg "\\r\n .endr\n"    \
-                   " dec %0\n jnz 1b\n"                                                                                        \
-                   : "+r"(rounds)                                                                                              \
-                   :                                                                                                           \
-                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",         \
+#define PEAK_LOOP(instruction, reg)                                                                                    \
+  long rounds = PEAK_ROUNDS;                                                                                           \
+  __asm__ volatile(".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13\n vpxor %%xmm\\r, %%xmm\\r, %%xmm\\r\n .endr\n"             \
+                   "1: .irp r,2,3,4,5,6,7,8,9,10,11,12,13\n " instruction " %%" reg "0, %%" reg "1, %%" reg            \
+                   "\\r\n .endr\n"                                                                                     \
+                   " dec %0\n jnz 1b\n"                                                                                \
+                   : "+r"(rounds)                                                                                      \
+                   :                                                                                                   \
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
                      "xmm12", "xmm13", "cc")
 static void fma_avx512(void *context, int thread, int64_t begin, int64_t end) { PEAK_LOOP("vfmadd231ps", "zmm"); }
 static void fma_avx2(void *context, int thread, int64_t begin, int64_t end) { PEAK_LOOP("vfmadd231ps", "ymm"); }
@@ -78,8 +80,10 @@ static double best_of(int repeats, int64_t n_tasks, MuseTaskFn job, void *contex
 // Operations a second of all threads (a multiply-add is two); 0: no such loop for this machine.
 static double peak_f32(MuseCpuLevel level) {
 #if defined(__x86_64__)
-  if (level >= MUSE_CPU_AVX512) return 2.0 * 16 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx512, NULL);
-  if (level == MUSE_CPU_AVX2) return 2.0 * 8 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx2, NULL);
+  if (level >= MUSE_CPU_AVX512)
+    return 2.0 * 16 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx512, NULL);
+  if (level == MUSE_CPU_AVX2)
+    return 2.0 * 8 * PEAK_SUMS * PEAK_ROUNDS * n_threads / best_of(100, n_threads, fma_avx2, NULL);
 #endif
   return 0;
 }
@@ -167,7 +171,8 @@ static Kernel kernel_create(const char *arguments, const char *text) {
     k.buffers[i] = memory(muse_type_bytes(k.op->operands[i]->type));
     fill(k.buffers[i], k.op->operands[i]->type);
   }
-  for (int i = 0; i < k.op->n_results; i++) k.buffers[k.op->n_operands + i] = memory(muse_type_bytes(k.op->results[i]->type));
+  for (int i = 0; i < k.op->n_results; i++)
+    k.buffers[k.op->n_operands + i] = memory(muse_type_bytes(k.op->results[i]->type));
   k.buffers[k.op->n_operands + k.op->n_results] = k.info.workspace_bytes ? memory(k.info.workspace_bytes) : NULL;
   return k;
 }
@@ -219,7 +224,8 @@ static Kernel quantise_kernel(int M, int K) {
 
 static Kernel ternary_kernel(int M, int N, int K, const char *trits) {
   char arguments[128], text[1024];
-  snprintf(arguments, sizeof arguments, "%%0 : i8[%d,%d], %%1 : %s[%d,%d], %%2 : f32[%d,1], %%3 : f32[]", M, K, trits, N, K, M);
+  snprintf(arguments, sizeof arguments, "%%0 : i8[%d,%d], %%1 : %s[%d,%d], %%2 : f32[%d,1], %%3 : f32[]", M, K, trits,
+           N, K, M);
   snprintf(text, sizeof text,
            "%%4 = kernel %%0, %%1, %%2, %%3 {skeleton = \"ternary_matmul\"} : f32[%d,%d] {\n"
            "^(%%5 : i8[%d,%d], %%6 : %s[%d,%d], %%7 : f32[%d,1], %%8 : f32[]):\n"
@@ -271,7 +277,9 @@ static void bench_ternary(const Peaks *peaks, bool few_tokens) {
         char name[64];
         double took = ternary_seconds(M, N, K, trits, M > 4 ? 1 : 120e6);
         snprintf(name, sizeof name, "trits %s, out x in %dx%d, %d token%s", trits, N, K, M, M > 1 ? "s" : "");
-        if (M <= 4) row(name, took, (double)muse_type_bytes(muse_type2(five ? MUSE_T5 : MUSE_T2, N, K)) / took, "GB/s", peaks->read);
+        if (M <= 4)
+          row(name, took, (double)muse_type_bytes(muse_type2(five ? MUSE_T5 : MUSE_T2, N, K)) / took, "GB/s",
+              peaks->read);
         else row(name, took, 2.0 * M * N * K / took, "GOP/s", peaks->int8);
       }
 }
@@ -289,7 +297,8 @@ static double kernel_seconds(Kernel *k) {
 
 static void bench_f32(const Peaks *peaks, int M, int N, int K, bool ta, bool tb, const char *what) {
   char arguments[128], text[512], name[64];
-  snprintf(arguments, sizeof arguments, "%%0 : f32[%d,%d], %%1 : f32[%d,%d]", ta ? K : M, ta ? M : K, tb ? N : K, tb ? K : N);
+  snprintf(arguments, sizeof arguments, "%%0 : f32[%d,%d], %%1 : f32[%d,%d]", ta ? K : M, ta ? M : K, tb ? N : K,
+           tb ? K : N);
   snprintf(text, sizeof text,
            "%%2 = kernel %%0, %%1 {skeleton = \"matmul\"} : f32[%d,%d] {\n^(%%3 : f32[%d,%d], %%4 : f32[%d,%d]):\n"
            "%%5 = matmul %%3, %%4 {trans_a = %s, trans_b = %s} : f32[%d,%d]\nyield %%5\n}\nreturn %%2",
@@ -348,7 +357,8 @@ static Peaks measure_peaks(void) {
     area.prefetch = prefetch;
     double begin = seconds_now(), best = 1e9;
     const char *data = area.data;
-    for (int i = 0; i < 2 * MEGABYTES / PIECE || seconds_now() - begin < least_seconds; i++) { // a piece is as large as a matrix
+    // a piece is as large as a matrix
+    for (int i = 0; i < 2 * MEGABYTES / PIECE || seconds_now() - begin < least_seconds; i++) {
       area.data = data + ((int64_t)(i * PIECE % MEGABYTES) << 20);
       double took = best_of(1, PIECE, read_area, &area);
       if (took < best && i >= MEGABYTES / PIECE) best = took;
@@ -372,16 +382,18 @@ int main(int argc, char **argv) {
   bool help = false;
   MuseTextList operands = {0};
   const MuseOption options[] = {
-    {"threads", 't', MUSE_OPT_INT, "N", "threads (default: all cores)", &threads},
-    {"part", 'p', MUSE_OPT_TEXT, "NAME", "only f32, training, pack, generation or prompt", &part},
-    {"seconds", 's', MUSE_OPT_REAL, "S", "least time for one number (default 1)", &least_seconds},
-    {"target", 0, MUSE_OPT_TEXT, "TARGET", "cpu:x86-64-v3, cpu:avx512, ... (default: the best of this machine)", &level},
-    {0},
+      {"threads", 't', MUSE_OPT_INT, "N", "threads (default: all cores)", &threads},
+      {"part", 'p', MUSE_OPT_TEXT, "NAME", "only f32, training, pack, generation or prompt", &part},
+      {"seconds", 's', MUSE_OPT_REAL, "S", "least time for one number (default 1)", &least_seconds},
+      {"target", 0, MUSE_OPT_TEXT, "TARGET", "cpu:x86-64-v3, cpu:avx512, ... (default: the best of this machine)",
+       &level},
+      {0},
   };
   diag = muse_diag_create();
   check(muse_options_parse(argc, argv, options, &operands, &help, diag));
   if (help) {
-    muse_options_help(options, "bench-matmul [options]", "Measures the matrix products against peaks of the same run.", stdout);
+    muse_options_help(options, "bench-matmul [options]", "Measures the matrix products against peaks of the same run.",
+                      stdout);
     return 0;
   }
   check(muse_pool_create((int)threads, &pool, diag));

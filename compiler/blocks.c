@@ -4,7 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-void muse_lower_begin(MuseLowering *lw, const MuseConfig *cfg, MuseModule *module, const char *func, int64_t B, int64_t T) {
+void muse_lower_begin(MuseLowering *lw, const MuseConfig *cfg, MuseModule *module, const char *func, int64_t B,
+                      int64_t T) {
   memset(lw, 0, sizeof *lw);
   lw->cfg = cfg;
   lw->module = module;
@@ -123,10 +124,13 @@ MuseValue *muse_block_embed(MuseLowering *lw) {
     Cores t = cores(lw);
     MuseAttrList attrs = {0};
     muse_attr_set_int(lw->module, &attrs, "dim", c->d_model);
-    x = muse_build_op(&lw->b, MUSE_OP_tt_gather, 4, (MuseValue *[]){t.core1, t.core2, t.cosphase, lw->tokens}, &attrs)->results[0];
+    x = muse_build_op(&lw->b, MUSE_OP_tt_gather, 4, (MuseValue *[]){t.core1, t.core2, t.cosphase, lw->tokens}, &attrs)
+            ->results[0];
   } else {
     muse_lower_at(lw, "vocab_size", -1);
-    x = muse_build_op(&lw->b, MUSE_OP_gather_rows, 2, (MuseValue *[]){muse_lower_arg(lw, "embed.weight"), lw->tokens}, NULL)->results[0];
+    x = muse_build_op(&lw->b, MUSE_OP_gather_rows, 2, (MuseValue *[]){muse_lower_arg(lw, "embed.weight"), lw->tokens},
+                      NULL)
+            ->results[0];
   }
   x = muse_build_reshape(&lw->b, x, 2, (int64_t[]){lw->B * lw->T, c->d_model});
   return muse_lower_act(lw, x);
@@ -140,7 +144,8 @@ MuseValue *muse_block_logits(MuseLowering *lw, MuseValue *x) {
   Cores t = cores(lw);
   MuseAttrList attrs = {0};
   muse_attr_set_int(lw->module, &attrs, "vocab", c->vocab_size);
-  return muse_build_op(&lw->b, MUSE_OP_tt_matmul, 4, (MuseValue *[]){x, t.core1, t.core2, t.cosphase}, &attrs)->results[0];
+  return muse_build_op(&lw->b, MUSE_OP_tt_matmul, 4, (MuseValue *[]){x, t.core1, t.core2, t.cosphase}, &attrs)
+      ->results[0];
 }
 
 MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x) {
@@ -149,11 +154,15 @@ MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x) {
   x = rms(lw, muse_lower_f32(lw, x), muse_lower_arg(lw, "final_norm.weight"));
   MuseValue *targets = muse_build_reshape(&lw->b, lw->targets, 1, (int64_t[]){lw->B * lw->T});
   if (!c->use_htt_embedding)
-    return muse_build_op(&lw->b, MUSE_OP_cross_entropy, 3, (MuseValue *[]){x, muse_lower_arg(lw, "embed.weight"), targets}, NULL)->results[0];
+    return muse_build_op(&lw->b, MUSE_OP_cross_entropy, 3,
+                         (MuseValue *[]){x, muse_lower_arg(lw, "embed.weight"), targets}, NULL)
+        ->results[0];
   Cores t = cores(lw);
   MuseAttrList attrs = {0};
   muse_attr_set_int(lw->module, &attrs, "vocab", c->vocab_size);
-  return muse_build_op(&lw->b, MUSE_OP_tt_cross_entropy, 5, (MuseValue *[]){x, t.core1, t.core2, t.cosphase, targets}, &attrs)->results[0];
+  return muse_build_op(&lw->b, MUSE_OP_tt_cross_entropy, 5, (MuseValue *[]){x, t.core1, t.core2, t.cosphase, targets},
+                       &attrs)
+      ->results[0];
 }
 
 // ---- feed-forward (section 4) ----
@@ -162,7 +171,8 @@ MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x) {
 static MuseValue *gelu(MuseLowering *lw, MuseValue *u) {
   MuseBuilder *b = &lw->b;
   MuseValue *u3 = muse_build_binary(b, MUSE_OP_mul, muse_build_binary(b, MUSE_OP_mul, u, u), u);
-  MuseValue *inner = muse_lower_scale(lw, muse_build_binary(b, MUSE_OP_add, u, muse_lower_scale(lw, u3, 0.044715)), 0.7978845608028654);
+  MuseValue *inner = muse_lower_scale(lw, muse_build_binary(b, MUSE_OP_add, u, muse_lower_scale(lw, u3, 0.044715)),
+                                      0.7978845608028654);
   MuseValue *gate = muse_build_binary(b, MUSE_OP_add, muse_build_unary(b, MUSE_OP_tanh, inner), muse_build_const(b, 1));
   return muse_build_binary(b, MUSE_OP_mul, muse_lower_scale(lw, u, 0.5), gate);
 }
@@ -181,7 +191,8 @@ MuseValue *muse_block_ffn(MuseLowering *lw, MuseValue *x, int layer) {
   MuseValue *h = rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "ffn_norm.weight"));
   MuseValue *u = muse_lower_act(lw, muse_block_linear(lw, muse_lower_act(lw, h), layer, "ffn.up.weight"));
   muse_lower_at(lw, "ffn_activation", layer);
-  MuseValue *act = lw->cfg->ffn_activation == MUSE_FFN_GELU ? gelu(lw, muse_lower_f32(lw, u)) : relu2(lw, muse_lower_f32(lw, u));
+  MuseValue *act = lw->cfg->ffn_activation == MUSE_FFN_GELU ? gelu(lw, muse_lower_f32(lw, u))
+                                                            : relu2(lw, muse_lower_f32(lw, u));
   MuseValue *mid = rms(lw, act, muse_lower_layer_param(lw, layer, "ffn.mid_norm.weight"));
   muse_lower_at(lw, "ffn_mult", layer);
   return residual(lw, x, muse_block_linear(lw, muse_lower_act(lw, mid), layer, "ffn.down.weight"));
@@ -236,19 +247,23 @@ static void window_inputs(MuseLowering *lw, int layer, MuseMixerInputs *in) {
     in->k_score = rms(lw, k, NULL);
     return;
   }
-  MuseValue *root_c = muse_build_unary(b, MUSE_OP_sqrt, muse_build_unary(b, MUSE_OP_softplus, muse_lower_layer_param(lw, layer, "mixer.raw_curvature")));
+  MuseValue *root_c = muse_build_unary(
+      b, MUSE_OP_sqrt, muse_build_unary(b, MUSE_OP_softplus, muse_lower_layer_param(lw, layer, "mixer.raw_curvature")));
   MuseValue *nq = norm_of_heads(lw, in->q), *nk = norm_of_heads(lw, in->k);
   in->q_score = muse_build_binary(b, MUSE_OP_div, q, nq);
   in->k_score = muse_build_binary(b, MUSE_OP_div, k, nk);
   in->alpha = radius(lw, nq, root_c, muse_lower_layer_param(lw, layer, "mixer.q_log_scale"));
   in->beta = radius(lw, nk, root_c, muse_lower_layer_param(lw, layer, "mixer.k_log_scale"));
-  in->scale = muse_build_binary(b, MUSE_OP_div, muse_build_unary(b, MUSE_OP_softplus, muse_lower_layer_param(lw, layer, "mixer.raw_beta")), root_c);
+  in->scale = muse_build_binary(
+      b, MUSE_OP_div, muse_build_unary(b, MUSE_OP_softplus, muse_lower_layer_param(lw, layer, "mixer.raw_beta")),
+      root_c);
 }
 
 void muse_block_mixer_inputs(MuseLowering *lw, MuseValue *x, int layer, MuseMixerInputs *in) {
   memset(in, 0, sizeof *in);
   muse_lower_at(lw, "d_model", layer);
-  MuseValue *h = muse_lower_act(lw, rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "mixer_norm.weight")));
+  MuseValue *h = muse_lower_act(lw,
+                                rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "mixer_norm.weight")));
   in->q = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.q.weight")));
   in->k = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.k.weight")));
   in->v = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.v.weight")));
@@ -265,10 +280,13 @@ MuseValue *muse_block_gate(MuseLowering *lw, int layer, MuseValue *global, MuseV
   if (!local) return global;
   if (!global) return local;
   muse_lower_at(lw, "use_hybrid_attention", layer);
-  MuseValue *strength = muse_build_binary(b, MUSE_OP_min, muse_build_unary(b, MUSE_OP_abs, g_im), muse_build_const(b, 10));
+  MuseValue *strength = muse_build_binary(b, MUSE_OP_min, muse_build_unary(b, MUSE_OP_abs, g_im),
+                                          muse_build_const(b, 10));
   MuseValue *e = muse_build_binary(b, MUSE_OP_mul, strength, muse_lower_layer_param(lw, layer, "mixer.gate_scale"));
-  e = muse_build_unary(b, MUSE_OP_sigmoid, muse_build_binary(b, MUSE_OP_add, e, muse_lower_layer_param(lw, layer, "mixer.gate_bias")));
+  e = muse_build_unary(b, MUSE_OP_sigmoid,
+                       muse_build_binary(b, MUSE_OP_add, e, muse_lower_layer_param(lw, layer, "mixer.gate_bias")));
   e = muse_build_reshape(b, e, 4, (int64_t[]){lw->B, lw->T, lw->cfg->num_heads, 1});
   MuseValue *rest = muse_build_binary(b, MUSE_OP_sub, muse_build_const(b, 1), e);
-  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, rms(lw, local, NULL), e), muse_build_binary(b, MUSE_OP_mul, global, rest));
+  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, rms(lw, local, NULL), e),
+                           muse_build_binary(b, MUSE_OP_mul, global, rest));
 }

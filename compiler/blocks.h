@@ -20,7 +20,8 @@ typedef struct MuseLowering {
 } MuseLowering;
 
 // Starts a function that is appended to the module.
-void muse_lower_begin(MuseLowering *lw, const MuseConfig *cfg, MuseModule *module, const char *func, int64_t B, int64_t T);
+void muse_lower_begin(MuseLowering *lw, const MuseConfig *cfg, MuseModule *module, const char *func, int64_t B,
+                      int64_t T);
 void muse_lower_at(MuseLowering *lw, const char *key, int layer); // where the next ops come from
 // Ends it with results bound to buffers.
 typedef struct MuseResultList { MuseValue *value[4096]; const char *buffer[4096]; int n; } MuseResultList;
@@ -50,7 +51,8 @@ typedef struct MuseMixerInputs {
   MuseValue *q, *k, *v;      // [B,T,H,d]
   MuseValue *kappa, *eta;    // [B,T,H], [H]; BK
   MuseValue *q_hat, *k_hat;  // rms(q), rms(k)/sqrt(d); BK
-  MuseValue *q_score, *k_score; // what local attention multiplies: unit vectors (hyperbolic) or scaled (dot), with positions
+  // what local attention multiplies: unit vectors (hyperbolic) or scaled (dot), with positions
+  MuseValue *q_score, *k_score;
   MuseValue *alpha, *beta;   // [B,T,H]; hyperbolic
   MuseValue *scale;          // [H]; hyperbolic
 } MuseMixerInputs;
@@ -61,7 +63,9 @@ MuseValue *muse_block_gate(MuseLowering *lw, int layer, MuseValue *global, MuseV
 static inline bool muse_has_bk(const MuseConfig *c) { return muse_config_mixer(c) >= MUSE_MIXER_BK; }
 static inline bool muse_has_window(const MuseConfig *c) { return muse_config_mixer(c) != MUSE_MIXER_BK; }
 // Full attention is a window over the whole row with the dot score.
-static inline int64_t muse_window(const MuseConfig *c) { return muse_config_mixer(c) == MUSE_MIXER_ATTENTION ? c->n_seq : c->local_window; }
+static inline int64_t muse_window(const MuseConfig *c) {
+  return muse_config_mixer(c) == MUSE_MIXER_ATTENTION ? c->n_seq : c->local_window;
+}
 static inline bool muse_hyperbolic(const MuseConfig *c) {
   return muse_config_mixer(c) != MUSE_MIXER_ATTENTION && c->local_score == MUSE_LOCAL_HYPERBOLIC;
 }

@@ -28,7 +28,8 @@ static const char *const top_keys[] = {"datasets", "block_size", "shuffle", "see
 static const char *const entry_keys[] = {"path", "weight", "description", "license"};
 
 static MuseLoc here(const Parser *p) {
-  return (MuseLoc){.file = p->file, .line = (int)p->event.start_mark.line + 1, .col = (int)p->event.start_mark.column + 1};
+  return (MuseLoc){
+      .file = p->file, .line = (int)p->event.start_mark.line + 1, .col = (int)p->event.start_mark.column + 1};
 }
 
 // Moves to the next event. A syntax error ends the parse; everything else goes on, to report all errors at once.
@@ -36,7 +37,8 @@ static MuseStatus next(Parser *p) {
   if (p->has_event) yaml_event_delete(&p->event);
   p->has_event = yaml_parser_parse(&p->yaml, &p->event);
   if (p->has_event) return MUSE_OK;
-  MuseLoc loc = {.file = p->file, .line = (int)p->yaml.problem_mark.line + 1, .col = (int)p->yaml.problem_mark.column + 1};
+  MuseLoc loc = {
+      .file = p->file, .line = (int)p->yaml.problem_mark.line + 1, .col = (int)p->yaml.problem_mark.column + 1};
   return muse_error_at(p->diag, MUSE_ERR_INPUT, loc, "this is not valid YAML: %s",
                        p->yaml.problem ? p->yaml.problem : "unreadable text");
 }
@@ -49,7 +51,8 @@ static MuseStatus skip(Parser *p) {
     if (type == YAML_MAPPING_END_EVENT || type == YAML_SEQUENCE_END_EVENT) depth--;
     if (depth == 0) return MUSE_OK;
     if (depth > MAX_DEPTH)
-      return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "nested deeper than %d levels; a recipe needs three", MAX_DEPTH);
+      return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "nested deeper than %d levels; a recipe needs three",
+                           MAX_DEPTH);
     MUSE_TRY(next(p));
   }
 }
@@ -97,15 +100,16 @@ static void read_entry_value(Parser *p, int key, MuseRecipeEntry *entry) {
   if (key == 1) {
     const char *text = scalar(p, "'weight'");
     if (text && (!muse_parse_double(text, &entry->weight) || !isfinite(entry->weight) || entry->weight <= 0))
-      muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "the weight '%s' is not a number above 0; to leave a set out, remove it",
-                    text);
+      muse_error_at(p->diag, MUSE_ERR_INPUT, here(p),
+                    "the weight '%s' is not a number above 0; to leave a set out, remove it", text);
   }
 }
 
 // NAME has been read and is in entry; the current event is its value's first.
 static MuseStatus parse_entry(Parser *p, MuseRecipeEntry *entry) {
   if (p->event.type != YAML_MAPPING_START_EVENT) {
-    muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "dataset '%s' must be a mapping with 'path' and 'weight'", entry->name);
+    muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "dataset '%s' must be a mapping with 'path' and 'weight'",
+                  entry->name);
     return skip(p);
   }
   unsigned seen = 0;
@@ -143,7 +147,8 @@ static MuseStatus parse_datasets(Parser *p) {
         muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "dataset '%s' appears twice; remove one", name);
     }
     if (recipe->n_entries == MUSE_RECIPE_MAX_ENTRIES)
-      return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "a recipe may have at most %d datasets", MUSE_RECIPE_MAX_ENTRIES);
+      return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "a recipe may have at most %d datasets",
+                           MUSE_RECIPE_MAX_ENTRIES);
     MUSE_TRY(next(p));
     if (!name) MUSE_TRY(skip(p));
     else MUSE_TRY(parse_entry(p, &entry));
@@ -155,7 +160,8 @@ static MuseStatus parse_document(Parser *p) {
   do MUSE_TRY(next(p));
   while (p->event.type == YAML_STREAM_START_EVENT || p->event.type == YAML_DOCUMENT_START_EVENT);
   if (p->event.type != YAML_MAPPING_START_EVENT)
-    return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "a recipe is a mapping with the key 'datasets'; this is none");
+    return muse_error_at(p->diag, MUSE_ERR_INPUT, here(p),
+                         "a recipe is a mapping with the key 'datasets'; this is none");
   unsigned seen = 0;
   for (;;) {
     MUSE_TRY(next(p));
@@ -164,7 +170,8 @@ static MuseStatus parse_document(Parser *p) {
     int key = name ? known_key(p, name, top_keys, 4, &seen) : -1;
     if (!name) MUSE_TRY(skip(p));
     if (key > 0)
-      muse_note_at(p->diag, here(p), "'%s' changes nothing here: row length, order and seed come from the model's config", name);
+      muse_note_at(p->diag, here(p),
+                   "'%s' changes nothing here: row length, order and seed come from the model's config", name);
     MUSE_TRY(next(p));
     if (key == 0) MUSE_TRY(parse_datasets(p));
     else MUSE_TRY(skip(p));
@@ -175,12 +182,13 @@ static MuseStatus parse_document(Parser *p) {
   if (p->event.type != YAML_STREAM_END_EVENT)
     muse_error_at(p->diag, MUSE_ERR_INPUT, here(p), "a second YAML document follows; a recipe is one document");
   if (p->recipe->n_entries == 0)
-    muse_error_at(p->diag, MUSE_ERR_INPUT, (MuseLoc){.file = p->file, .line = 1, .col = 1}, "the recipe names no datasets");
+    muse_error_at(p->diag, MUSE_ERR_INPUT, (MuseLoc){.file = p->file, .line = 1, .col = 1},
+                  "the recipe names no datasets");
   return MUSE_OK;
 }
 
-MuseStatus muse_recipe_parse(const char *file, const char *text, size_t length, MuseArena *arena, MuseRecipe *out_recipe,
-                             MuseDiag *diag) {
+MuseStatus muse_recipe_parse(const char *file, const char *text, size_t length, MuseArena *arena,
+                             MuseRecipe *out_recipe, MuseDiag *diag) {
   *out_recipe = (MuseRecipe){.file = muse_arena_strdup(arena, file)};
   Parser p = {.file = out_recipe->file, .arena = arena, .recipe = out_recipe, .diag = diag};
   size_t errors_before = muse_diag_count(diag, MUSE_ERROR);

@@ -32,12 +32,15 @@ typedef struct MuseJit MuseJit;
 typedef struct MuseCpuModule {
   unsigned abi; // MUSE_CPU_MODULE_ABI
   const char *version; // LLVM version and emitter version: part of the cache key
-  // The best target of this machine, at most `limit` (for tests and --cpu-level); false when the machine cannot run `limit`.
+  // The best target of this machine, at most `limit` (for tests and --cpu-level); false when the machine cannot run
+  // `limit`.
   bool (*host_target)(MuseCpuLevel limit, bool exact, MuseCpuTarget *out_target);
-  // "cpu", "cpu:host", "cpu:aarch64", "cpu:x86-64-v3", "cpu:avx512-vnni", ... to a target (for emission of objects and texts).
+  // "cpu", "cpu:host", "cpu:aarch64", "cpu:x86-64-v3", "cpu:avx512-vnni", ... to a target (for emission of objects and
+  // texts).
   MuseStatus (*parse_target)(const char *text, MuseCpuTarget *out_target, MuseDiag *diag);
   // LLVM IR text ("llvm"), assembly ("asm") or object bytes ("object") of one kernel; malloc'ed, the caller frees.
-  MuseStatus (*emit)(const MuseOp *kernel, const char *name, const MuseCpuTarget *target, const char *form, char **out_data, size_t *out_bytes, MuseDiag *diag);
+  MuseStatus (*emit)(const MuseOp *kernel, const char *name, const MuseCpuTarget *target, const char *form,
+                     char **out_data, size_t *out_bytes, MuseDiag *diag);
   // JIT: objects are added, then functions looked up.
   MuseStatus (*jit_create)(MuseJit **out_jit, MuseDiag *diag);
   MuseStatus (*jit_add_object)(MuseJit *jit, const void *object, size_t bytes, MuseDiag *diag); // copies

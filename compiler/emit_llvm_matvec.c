@@ -1,5 +1,5 @@
-// Products with few rows (generation of text): the weights are streamed from memory once, decoded in registers if they are
-// packed trits, and multiplied with all rows of x, which stay in the first-level cache.
+// Products with few rows (generation of text): the weights are streamed from memory once, decoded in registers if they
+// are packed trits, and multiplied with all rows of x, which stay in the first-level cache.
 
 #include "compiler/emit_llvm_product.h"
 
@@ -14,7 +14,9 @@ enum {
 };
 
 static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildAdd(ll->b, x, y, ""); }
-static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t factor) { return LLVMBuildMul(ll->b, x, muse_llvm_i64(ll, factor), ""); }
+static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t factor) {
+  return LLVMBuildMul(ll->b, x, muse_llvm_i64(ll, factor), "");
+}
 static LLVMValueRef and_bits(MuseLlvm *ll, LLVMValueRef x, uint64_t bits) {
   return LLVMBuildAnd(ll->b, x, muse_llvm_const_bits(LLVMTypeOf(x), bits), "");
 }
@@ -50,7 +52,8 @@ MuseLeftRows muse_llvm_few_rows_prepare(MuseLlvm *ll, const MuseProductKernel *p
   return left;
 }
 
-// ---- T5: a byte is b = ceil(v*256/243); with b_0 = b, b_(j+1) = 3 b_j mod 256 digit j is d_j = (3 b_j - b_(j+1)) / 256 ----
+// ---- T5: a byte is b = ceil(v*256/243); with b_0 = b, b_(j+1) = 3 b_j mod 256 digit j is d_j = (3 b_j - b_(j+1)) /
+// 256
 
 static LLVMValueRef average(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { // of bytes, rounded up
   LLVMTypeRef bytes = LLVMVectorType(ll->i8, (unsigned)(4 * ll->lanes)), type = LLVMTypeOf(x);
@@ -71,15 +74,16 @@ static LLVMValueRef next_power(MuseLlvm *ll, LLVMValueRef b) {
   LLVMValueRef thrice = byte_add(ll, b, byte_add(ll, b, b));
   const char *constraints = ll->lanes == 16 ? "=v,0" : "=x,0";
   LLVMTypeRef type = LLVMTypeOf(thrice), function = LLVMFunctionType(type, &type, 1, false);
-  LLVMValueRef nothing = LLVMGetInlineAsm(function, "", 0, constraints, strlen(constraints), false, false, LLVMInlineAsmDialectATT, false);
+  LLVMValueRef nothing = LLVMGetInlineAsm(function, "", 0, constraints, strlen(constraints), false, false,
+                                          LLVMInlineAsmDialectATT, false);
   return LLVMBuildCall2(ll->b, function, nothing, &thrice, 1, "");
 }
 
 static bool scaled_digits(const MuseLlvm *ll) { return ll->is_x86 && ll->lanes >= 8; }
 
-// Digit of each byte of *b, which moves on to the next one. With scaled_digits it stands in the two top bits of the byte (times
-// 64): floor(3b/4) has it there, and since averages of bytes round up, they are taken of the complements. Products of such
-// bytes (0, 64, 128) with int8 do not saturate vpmaddubsw either: 2 * 128 * -128 = -32768.
+// Digit of each byte of *b, which moves on to the next one. With scaled_digits it stands in the two top bits of the
+// byte (times 64): floor(3b/4) has it there, and since averages of bytes round up, they are taken of the complements.
+// Products of such bytes (0, 64, 128) with int8 do not saturate vpmaddubsw either: 2 * 128 * -128 = -32768.
 static LLVMValueRef next_digit(MuseLlvm *ll, LLVMValueRef *b, bool more) {
   if (scaled_digits(ll)) {
     LLVMTypeRef type = LLVMTypeOf(*b);
@@ -93,13 +97,16 @@ static LLVMValueRef next_digit(MuseLlvm *ll, LLVMValueRef *b, bool more) {
   even = add(ll, even, add(ll, even, even));
   odd = add(ll, odd, add(ll, odd, odd));
   LLVMValueRef eight = muse_llvm_const(LLVMTypeOf(*b), 8);
-  LLVMValueRef digit = LLVMBuildOr(ll->b, and_bits(ll, shift_right(ll, even, 8), 0x00030003), and_bits(ll, odd, 0x03000300), "");
-  if (more) *b = LLVMBuildOr(ll->b, and_bits(ll, even, 0x00ff00ff), LLVMBuildShl(ll->b, and_bits(ll, odd, 0x00ff00ff), eight, ""), "");
+  LLVMValueRef digit = LLVMBuildOr(ll->b, and_bits(ll, shift_right(ll, even, 8), 0x00030003),
+                                   and_bits(ll, odd, 0x03000300), "");
+  if (more)
+    *b = LLVMBuildOr(ll->b, and_bits(ll, even, 0x00ff00ff),
+                     LLVMBuildShl(ll->b, and_bits(ll, odd, 0x00ff00ff), eight, ""), "");
   return digit;
 }
 
-// Asks for the bytes that will be read PREFETCH_BYTES from now, when `channels` rows are read side by side: further on in the
-// same row, or in the row that this channel reads after it.
+// Asks for the bytes that will be read PREFETCH_BYTES from now, when `channels` rows are read side by side: further on
+// in the same row, or in the row that this channel reads after it.
 static void prefetch_ahead(MuseLlvm *ll, LLVMValueRef at, LLVMValueRef offset, int64_t row_bytes, int channels) {
   int64_t ahead = PREFETCH_BYTES / channels, rows = ahead / row_bytes, jump = (channels - 1) * row_bytes;
   LLVMValueRef same = muse_llvm_i64(ll, ahead + rows * jump), next = muse_llvm_i64(ll, ahead + (rows + 1) * jump);
@@ -122,12 +129,13 @@ typedef struct Stream {
 
 static LLVMValueRef x_vector(MuseLlvm *ll, const Stream *s, int m, LLVMValueRef first, int plane) {
   LLVMValueRef at = add(ll, first, muse_llvm_i64(ll, (int64_t)m * s->t.a_stride * 4 + 64 * plane));
-  return muse_llvm_load_raw(ll, muse_llvm_unit_type(ll, s->t.dot, s->t.lanes), muse_llvm_byte_address(ll, s->left->packed, at), 4);
+  return muse_llvm_load_raw(ll, muse_llvm_unit_type(ll, s->t.dot, s->t.lanes),
+                            muse_llvm_byte_address(ll, s->left->packed, at), 4);
 }
 
-// Adds one vector of packed bytes of each channel. Each channel and row of x has a pair of sums, which the planes take in turn
-// to halve the chain of dependent additions. Where the digits telescope, the pair stands for
-// sum of d_j x_j = (3 sum of b_j x_j - sum of b_(j+1) x_j) / 256, which needs no digits at all.
+// Adds one vector of packed bytes of each channel. Each channel and row of x has a pair of sums, which the planes take
+// in turn to halve the chain of dependent additions. Where the digits telescope, the pair stands for sum of d_j x_j =
+// (3 sum of b_j x_j - sum of b_(j+1) x_j) / 256, which needs no digits at all.
 static void stream_step(MuseLlvm *ll, const Stream *s, LLVMValueRef *b, LLVMValueRef first, LLVMValueRef *sum) {
   int M = (int)s->p->M;
   LLVMValueRef x[MUSE_VECTOR_MAX_ROWS];
@@ -188,7 +196,8 @@ static void stream_channels(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMV
     }
 }
 
-// The same with f32 or bf16 weights. The sum of a channel is that of its lanes, each over every lanes-th element in order.
+// The same with f32 or bf16 weights. The sum of a channel is that of its lanes, each over every lanes-th element in
+// order.
 static void stream_floats(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMValueRef place, LLVMValueRef sums) {
   int M = (int)s->p->M, lanes = ll->lanes, rest = (int)(s->p->K % lanes), n_sums = s->channels * M;
   LLVMTypeRef type = muse_llvm_unit_type(ll, s->t.dot, lanes);
@@ -209,7 +218,8 @@ static void stream_floats(MuseLlvm *ll, const Stream *s, LLVMValueRef n, LLVMVal
       k = loop.index;
     }
     for (int m = 0; m < M; m++) { // zero behind K
-      LLVMValueRef at = muse_llvm_address(ll, MUSE_F32, s->left->packed, add(ll, k, muse_llvm_i64(ll, m * s->t.a_stride)));
+      LLVMValueRef at = muse_llvm_address(ll, MUSE_F32, s->left->packed,
+                                          add(ll, k, muse_llvm_i64(ll, m * s->t.a_stride)));
       x[m] = muse_llvm_load_raw(ll, type, at, 4);
     }
     for (int r = 0; r < s->channels; r++) {
@@ -244,8 +254,8 @@ static Stream stream_of(MuseLlvm *ll, const MuseProduct *p, const MuseLeftRows *
   s.row_bytes = muse_trit_row_bytes(s.dtype, p->K);
   s.telescoped = s.dtype == MUSE_T5 && s.t.dot == MUSE_DOT_VNNI && p->M == 1 && 256 * 2 * 128 * p->K <= INT32_MAX;
   s.scale_bits = s.telescoped ? 8 : s.dtype == MUSE_T5 && scaled_digits(ll) ? 6 : 0;
-  // One channel streams best in order, and T2 with one row is bound by memory; everything else has work that several channels
-  // overlap (and they share the loads of x).
+  // One channel streams best in order, and T2 with one row is bound by memory; everything else has work that several
+  // channels overlap (and they share the loads of x).
   s.channels = ll->lanes == 1 ? 1 : s.dtype == MUSE_T5 && p->M <= 2 ? 4 : p->M > 1 ? 2 : 1;
   return s;
 }
@@ -256,7 +266,8 @@ void muse_llvm_few_rows_block(MuseLlvm *ll, const MuseProductKernel *pk, const M
   LLVMValueRef sums = muse_llvm_byte_offset(ll, ll->scratch, pk->tile_c);
   LLVMValueRef n0 = mul(ll, task, p->block_n), zero = muse_llvm_i64(ll, 0);
   LLVMValueRef n1 = muse_llvm_minimum(ll, add(ll, n0, muse_llvm_i64(ll, p->block_n)), muse_llvm_i64(ll, p->N));
-  LLVMValueRef whole = LLVMBuildSub(ll->b, n1, LLVMBuildURem(ll->b, LLVMBuildSub(ll->b, n1, n0, ""), muse_llvm_i64(ll, GROUP), ""), "");
+  LLVMValueRef whole = LLVMBuildSub(
+      ll->b, n1, LLVMBuildURem(ll->b, LLVMBuildSub(ll->b, n1, n0, ""), muse_llvm_i64(ll, GROUP), ""), "");
   int rest = (int)(p->N % GROUP), lanes = ll->lanes;
   for (int part = 0; part < (rest ? 2 : 1); part++) { // groups of channels, then those that are left
     MuseLlvmLoop group, r;
@@ -273,7 +284,8 @@ void muse_llvm_few_rows_block(MuseLlvm *ll, const MuseProductKernel *pk, const M
     if (s.t.dot == MUSE_DOT_F32) stream_floats(ll, &s, add(ll, n, r.index), r.index, sums);
     else stream_channels(ll, &s, add(ll, n, r.index), r.index, sums);
     muse_llvm_loop_end(ll, &r);
-    muse_llvm_epilogue(ll, p, muse_llvm_body_clone(body), (int)p->M, (count + lanes - 1) / lanes, count % lanes, zero, n, sums, GROUP);
+    muse_llvm_epilogue(ll, p, muse_llvm_body_clone(body), (int)p->M, (count + lanes - 1) / lanes, count % lanes, zero,
+                       n, sums, GROUP);
     if (part == 0) muse_llvm_loop_end(ll, &group);
     else muse_llvm_if_end(ll, &tail);
   }

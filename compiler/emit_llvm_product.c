@@ -4,8 +4,8 @@
 //   blocks of K:  pack the right operand (block_k x block_n) into panels
 //     tiles of M:  pack the tile of the left operand, sum its rows
 //       panels of N:  register tile over all units; store; epilogue after the last block of K
-// The order of every sum is fixed by the shapes, the lane-wise sums of f32 do not depend on the target's tile either: element
-// (m,n) is always the sum over k in order, in one accumulator.
+// The order of every sum is fixed by the shapes, the lane-wise sums of f32 do not depend on the target's tile either:
+// element (m,n) is always the sum over k in order, in one accumulator.
 
 #include "compiler/emit_llvm_product.h"
 
@@ -66,7 +66,8 @@ static LLVMValueRef dot_neon_wide(MuseLlvm *ll, LLVMValueRef acc, LLVMValueRef b
     LLVMValueRef product = muse_llvm_intrinsic(ll, "llvm.aarch64.neon.smull", (LLVMTypeRef[]){i16x8}, 1, halves, 2);
     pairs[h] = muse_llvm_intrinsic(ll, "llvm.aarch64.neon.saddlp", (LLVMTypeRef[]){i32x4, i16x8}, 2, &product, 1);
   }
-  return LLVMBuildAdd(ll->b, acc, muse_llvm_intrinsic(ll, "llvm.aarch64.neon.addp", (LLVMTypeRef[]){i32x4}, 1, pairs, 2), "");
+  return LLVMBuildAdd(ll->b, acc,
+                      muse_llvm_intrinsic(ll, "llvm.aarch64.neon.addp", (LLVMTypeRef[]){i32x4}, 1, pairs, 2), "");
 }
 
 LLVMValueRef muse_llvm_dot(MuseLlvm *ll, MuseDotKind kind, LLVMValueRef acc, LLVMValueRef b, LLVMValueRef a) {
@@ -79,11 +80,13 @@ LLVMValueRef muse_llvm_dot(MuseLlvm *ll, MuseDotKind kind, LLVMValueRef acc, LLV
       LLVMValueRef bytes[2] = {cast_to(ll, b, ll->i8, 4 * lanes), cast_to(ll, a, ll->i8, 4 * lanes)};
       LLVMValueRef pairs = call(ll, wide ? "llvm.x86.avx512.pmaddubs.w.512" : "llvm.x86.avx2.pmadd.ub.sw", bytes, 2);
       LLVMValueRef sums[2] = {pairs, muse_llvm_const(LLVMTypeOf(pairs), 1)};
-      return LLVMBuildAdd(ll->b, acc, call(ll, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd", sums, 2), "");
+      return LLVMBuildAdd(ll->b, acc,
+                          call(ll, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd", sums, 2), "");
     }
     case MUSE_DOT_I16: {
       LLVMValueRef words[2] = {cast_to(ll, b, ll->i16, 2 * lanes), cast_to(ll, a, ll->i16, 2 * lanes)};
-      return LLVMBuildAdd(ll->b, acc, call(ll, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd", words, 2), "");
+      return LLVMBuildAdd(ll->b, acc,
+                          call(ll, wide ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd", words, 2), "");
     }
     case MUSE_DOT_NEON_SDOT: {
       LLVMValueRef args[3] = {acc, cast_to(ll, b, ll->i8, 16), cast_to(ll, a, ll->i8, 16)};
@@ -96,8 +99,8 @@ LLVMValueRef muse_llvm_dot(MuseLlvm *ll, MuseDotKind kind, LLVMValueRef acc, LLV
   return dot_scalar(ll, acc, b, a);
 }
 
-// Register tiles: as many sums as leave room for one vector column of the right operand and a broadcast. The latency of a
-// multiply-add (4 to 5 cycles, two a cycle) needs at least 10 independent sums.
+// Register tiles: as many sums as leave room for one vector column of the right operand and a broadcast. The latency of
+// a multiply-add (4 to 5 cycles, two a cycle) needs at least 10 independent sums.
 void muse_llvm_tiling(const MuseLlvm *ll, const MuseProduct *p, MuseTiling *out) {
   MuseOpKind kind = p->anchor->kind;
   MuseTiling t = {.dot = muse_llvm_dot_kind(ll, kind), .lanes = ll->lanes};
@@ -185,11 +188,15 @@ static void vector_tile(MuseLlvm *ll, const Tile *tile) {
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), tile->units, 1);
   for (int i = 0; i < n; i++) acc[i] = muse_llvm_loop_carry(ll, &loop, acc[i]);
   int64_t b_step = 4LL * t->lanes * t->vectors_n, a_step = t->a_by_k ? 4 * t->a_stride : 4;
-  LLVMValueRef at_b = muse_llvm_byte_address(ll, tile->b, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, b_step), ""));
-  LLVMValueRef at_a = muse_llvm_byte_address(ll, tile->a, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, a_step), ""));
-  for (int v = 0; v < tile->vectors; v++) b[v] = muse_llvm_load_raw(ll, vector, muse_llvm_byte_offset(ll, at_b, 4LL * v * t->lanes), align);
+  LLVMValueRef at_b = muse_llvm_byte_address(ll, tile->b,
+                                             LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, b_step), ""));
+  LLVMValueRef at_a = muse_llvm_byte_address(ll, tile->a,
+                                             LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, a_step), ""));
+  for (int v = 0; v < tile->vectors; v++)
+    b[v] = muse_llvm_load_raw(ll, vector, muse_llvm_byte_offset(ll, at_b, 4LL * v * t->lanes), align);
   for (int m = 0; m < tile->rows; m++) {
-    LLVMValueRef unit = muse_llvm_load_raw(ll, scalar, muse_llvm_byte_offset(ll, at_a, t->a_by_k ? 4LL * m : 4 * m * t->a_stride), 4);
+    LLVMValueRef unit = muse_llvm_load_raw(
+        ll, scalar, muse_llvm_byte_offset(ll, at_a, t->a_by_k ? 4LL * m : 4 * m * t->a_stride), 4);
     LLVMValueRef a = muse_llvm_splat(ll, unit, t->lanes);
     for (int v = 0; v < tile->vectors; v++) {
       int i = m * tile->vectors + v;
@@ -197,7 +204,8 @@ static void vector_tile(MuseLlvm *ll, const Tile *tile) {
     }
   }
   muse_llvm_loop_end(ll, &loop);
-  for (int i = 0; i < n; i++) muse_llvm_store_raw(ll, c_place(ll, tile, i / tile->vectors, i % tile->vectors), loop.result[i], 4);
+  for (int i = 0; i < n; i++)
+    muse_llvm_store_raw(ll, c_place(ll, tile, i / tile->vectors, i % tile->vectors), loop.result[i], 4);
 }
 
 // AMX: up to 2x2 tiles of 16x16 sums. Tile registers 0..3 hold C, 4 and 5 the left, 6 and 7 the right operand.
@@ -216,7 +224,8 @@ static void amx_tile(MuseLlvm *ll, const Tile *tile) {
     }
   }
   int tiles_m = (tile->rows + 15) / 16;
-  LLVMValueRef c_stride = muse_llvm_i64(ll, 4LL * t->lanes * t->vectors_n), a_stride = muse_llvm_i64(ll, 4 * t->a_stride);
+  LLVMValueRef c_stride = muse_llvm_i64(ll, 4LL * t->lanes * t->vectors_n),
+               a_stride = muse_llvm_i64(ll, 4 * t->a_stride);
 #define REG(n) LLVMConstInt(ll->i8, (unsigned long long)(n), false)
   for (int i = 0; i < tiles_m; i++)
     for (int v = 0; v < tile->vectors; v++)
@@ -226,9 +235,11 @@ static void amx_tile(MuseLlvm *ll, const Tile *tile) {
   LLVMValueRef at_b = muse_llvm_byte_address(ll, tile->b, LLVMBuildMul(ll->b, loop.index, c_stride, ""));
   LLVMValueRef at_a = muse_llvm_byte_address(ll, tile->a, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, 4), ""));
   for (int v = 0; v < tile->vectors; v++)
-    call(ll, "llvm.x86.tileloadd64", (LLVMValueRef[]){REG(6 + v), muse_llvm_byte_offset(ll, at_b, 64LL * v), c_stride}, 3);
+    call(ll, "llvm.x86.tileloadd64", (LLVMValueRef[]){REG(6 + v), muse_llvm_byte_offset(ll, at_b, 64LL * v), c_stride},
+         3);
   for (int i = 0; i < tiles_m; i++) {
-    call(ll, "llvm.x86.tileloadd64", (LLVMValueRef[]){REG(4 + i), muse_llvm_byte_offset(ll, at_a, 64 * i * t->a_stride), a_stride}, 3);
+    call(ll, "llvm.x86.tileloadd64",
+         (LLVMValueRef[]){REG(4 + i), muse_llvm_byte_offset(ll, at_a, 64 * i * t->a_stride), a_stride}, 3);
     for (int v = 0; v < tile->vectors; v++) // signed left times unsigned right operand
       call(ll, "llvm.x86.tdpbsud", (LLVMValueRef[]){REG(2 * i + v), REG(4 + i), REG(6 + v)}, 3);
   }
@@ -239,9 +250,11 @@ static void amx_tile(MuseLlvm *ll, const Tile *tile) {
 #undef REG
 }
 
-void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRef a, LLVMValueRef units, LLVMValueRef row_sums) {
+void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRef a, LLVMValueRef units,
+                        LLVMValueRef row_sums) {
   LLVMTypeRef vector = muse_llvm_unit_type(ll, t->dot, t->lanes);
-  LLVMValueRef ones = muse_llvm_const_bits(vector, 0x01010101), factor = muse_llvm_const(vector, -t->offset), zero = LLVMConstNull(vector);
+  LLVMValueRef ones = muse_llvm_const_bits(vector, 0x01010101), factor = muse_llvm_const(vector, -t->offset),
+               zero = LLVMConstNull(vector);
   MuseLlvmLoop loop;
   if (t->a_by_k) { // lanes are rows; four units at a time, because one sum would wait for itself
     int n = (rows + t->lanes - 1) / t->lanes;
@@ -253,7 +266,8 @@ void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRe
       int count = part * n;
       muse_llvm_loop_begin(ll, &loop, part == 4 ? muse_llvm_i64(ll, 0) : whole, part == 4 ? whole : units, part);
       for (int i = 0; i < count; i++) muse_llvm_loop_carry(ll, &loop, sum[i]);
-      LLVMValueRef at = muse_llvm_byte_address(ll, a, LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
+      LLVMValueRef at = muse_llvm_byte_address(ll, a,
+                                               LLVMBuildMul(ll->b, loop.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
       for (int i = 0; i < count; i++) {
         int64_t place = 4 * ((int64_t)(i / n) * t->a_stride + (int64_t)(i % n) * t->lanes);
         LLVMValueRef x = muse_llvm_load_raw(ll, vector, muse_llvm_byte_offset(ll, at, place), 4);
@@ -265,13 +279,15 @@ void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRe
     for (int v = 0; v < n; v++) {
       LLVMValueRef total = sum[v];
       for (int i = 1; i < 4; i++) total = LLVMBuildAdd(ll->b, total, sum[i * n + v], "");
-      muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, row_sums, 4LL * v * t->lanes), LLVMBuildMul(ll->b, total, factor, ""), 4);
+      muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, row_sums, 4LL * v * t->lanes),
+                          LLVMBuildMul(ll->b, total, factor, ""), 4);
     }
     return;
   }
   MuseLlvmLoop row;
   muse_llvm_loop_begin(ll, &row, muse_llvm_i64(ll, 0), muse_llvm_i64(ll, rows), 1);
-  LLVMValueRef at = muse_llvm_byte_address(ll, a, LLVMBuildMul(ll->b, row.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
+  LLVMValueRef at = muse_llvm_byte_address(ll, a,
+                                           LLVMBuildMul(ll->b, row.index, muse_llvm_i64(ll, 4 * t->a_stride), ""));
   muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), units, t->lanes);
   LLVMValueRef sum = muse_llvm_loop_carry(ll, &loop, zero);
   LLVMValueRef x = muse_llvm_load_raw(ll, vector, muse_llvm_address(ll, MUSE_I32, at, loop.index), 4);
@@ -284,8 +300,8 @@ void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRe
 
 // ---- epilogue ----
 
-void muse_llvm_epilogue(MuseLlvm *ll, const MuseProduct *p, MuseLlvmBody *body, int rows, int vectors, int tail, LLVMValueRef row,
-                        LLVMValueRef column, LLVMValueRef sums, int64_t stride) {
+void muse_llvm_epilogue(MuseLlvm *ll, const MuseProduct *p, MuseLlvmBody *body, int rows, int vectors, int tail,
+                        LLVMValueRef row, LLVMValueRef column, LLVMValueRef sums, int64_t stride) {
   const MuseOp *yield = ll->kernel->body->last;
   MuseDtype dtype = p->anchor->results[0]->type.dtype;
   int lanes = p->N == 1 ? 1 : ll->lanes; // one column: all values belong to the row
@@ -317,7 +333,8 @@ typedef struct Walk {
   MuseBlock block;
 } Walk;
 
-static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef a, LLVMValueRef m, int rows, LLVMValueRef panel, int vectors, int tail) {
+static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef a, LLVMValueRef m, int rows, LLVMValueRef panel, int vectors,
+                       int tail) {
   const MuseProduct *p = w->p;
   const MuseTiling *t = &w->t;
   int64_t width = (int64_t)t->lanes * t->vectors_n;
@@ -340,8 +357,8 @@ static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef a, LLVMValueRef m, in
   MuseLlvmIf last;
   if (!one_block) muse_llvm_if_begin(ll, &last, w->block.is_last_k);
   LLVMValueRef column = LLVMBuildAdd(ll->b, w->block.n0, LLVMBuildMul(ll->b, panel, muse_llvm_i64(ll, width), ""), "");
-  muse_llvm_epilogue(ll, p, muse_llvm_body_clone(w->body), rows, vectors, tail, LLVMBuildAdd(ll->b, w->block.m0, m, ""), column,
-                     tile.c, width);
+  muse_llvm_epilogue(ll, p, muse_llvm_body_clone(w->body), rows, vectors, tail, LLVMBuildAdd(ll->b, w->block.m0, m, ""),
+                     column, tile.c, width);
   if (!one_block) muse_llvm_if_end(ll, &last);
 }
 
@@ -350,7 +367,8 @@ static void emit_tile_row(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows) {
   int64_t width = (int64_t)t->lanes * t->vectors_n;
   LLVMValueRef a = muse_llvm_byte_offset(ll, ll->scratch, w->pk->packed_a);
   if (t->a_by_k) {
-    LLVMValueRef in_group = LLVMBuildURem(ll->b, LLVMBuildUDiv(ll->b, m, muse_llvm_i64(ll, t->tile_m), ""), muse_llvm_i64(ll, MUSE_LEFT_TILES), "");
+    LLVMValueRef in_group = LLVMBuildURem(ll->b, LLVMBuildUDiv(ll->b, m, muse_llvm_i64(ll, t->tile_m), ""),
+                                          muse_llvm_i64(ll, MUSE_LEFT_TILES), "");
     MuseLlvmIf first;
     muse_llvm_if_begin(ll, &first, LLVMBuildICmp(ll->b, LLVMIntEQ, in_group, muse_llvm_i64(ll, 0), ""));
     muse_llvm_pack_left_tiles(ll, w->p, t, &w->block, m, a);
@@ -359,7 +377,8 @@ static void emit_tile_row(MuseLlvm *ll, Walk *w, LLVMValueRef m, int rows) {
   } else {
     muse_llvm_pack_left(ll, w->p, t, &w->block, m, rows, a);
   }
-  if (t->offset != 0) muse_llvm_row_sums(ll, t, rows, a, w->block.units, muse_llvm_byte_offset(ll, ll->scratch, w->pk->row_sums));
+  if (t->offset != 0)
+    muse_llvm_row_sums(ll, t, rows, a, w->block.units, muse_llvm_byte_offset(ll, ll->scratch, w->pk->row_sums));
   LLVMValueRef full = LLVMBuildUDiv(ll->b, w->block.cols, muse_llvm_i64(ll, width), "");
   if (w->p->N >= width) {
     MuseLlvmLoop loop;
@@ -384,15 +403,18 @@ void muse_llvm_product_block(MuseLlvm *ll, const MuseProductKernel *pk, const Mu
   LLVMValueRef n_m = muse_llvm_i64(ll, p->n_blocks_m);
   block->n0 = LLVMBuildMul(ll->b, LLVMBuildUDiv(ll->b, task, n_m, ""), muse_llvm_i64(ll, p->block_n), "");
   block->m0 = LLVMBuildMul(ll->b, LLVMBuildURem(ll->b, task, n_m, ""), muse_llvm_i64(ll, p->block_m), "");
-  block->rows = muse_llvm_minimum(ll, muse_llvm_i64(ll, p->block_m), LLVMBuildSub(ll->b, muse_llvm_i64(ll, p->M), block->m0, ""));
-  block->cols = muse_llvm_minimum(ll, muse_llvm_i64(ll, p->block_n), LLVMBuildSub(ll->b, muse_llvm_i64(ll, p->N), block->n0, ""));
+  block->rows = muse_llvm_minimum(ll, muse_llvm_i64(ll, p->block_m),
+                                  LLVMBuildSub(ll->b, muse_llvm_i64(ll, p->M), block->m0, ""));
+  block->cols = muse_llvm_minimum(ll, muse_llvm_i64(ll, p->block_n),
+                                  LLVMBuildSub(ll->b, muse_llvm_i64(ll, p->N), block->n0, ""));
   MuseLlvmLoop k, m;
   LLVMValueRef K = muse_llvm_i64(ll, p->K), step = muse_llvm_i64(ll, p->block_k);
   muse_llvm_loop_begin(ll, &k, muse_llvm_i64(ll, 0), K, p->block_k);
   block->k0 = k.index;
   block->len = p->block_k >= p->K ? K : muse_llvm_minimum(ll, step, LLVMBuildSub(ll->b, K, k.index, ""));
-  block->is_last_k = p->block_k >= p->K ? LLVMConstInt(ll->i1, 1, false)
-                                        : LLVMBuildICmp(ll->b, LLVMIntEQ, LLVMBuildAdd(ll->b, k.index, block->len, ""), K, "");
+  block->is_last_k = p->block_k >= p->K
+                         ? LLVMConstInt(ll->i1, 1, false)
+                         : LLVMBuildICmp(ll->b, LLVMIntEQ, LLVMBuildAdd(ll->b, k.index, block->len, ""), K, "");
   LLVMValueRef up = LLVMBuildAdd(ll->b, block->len, muse_llvm_i64(ll, w.t.group - 1), "");
   block->units = LLVMBuildUDiv(ll->b, up, muse_llvm_i64(ll, w.t.group), "");
   muse_llvm_pack_right(ll, p, &w.t, block, muse_llvm_byte_offset(ll, ll->scratch, pk->packed_b));

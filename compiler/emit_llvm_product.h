@@ -1,8 +1,9 @@
 #ifndef MUSE_COMPILER_EMIT_LLVM_PRODUCT_H
 #define MUSE_COMPILER_EMIT_LLVM_PRODUCT_H
 
-// What the emitters of matrix products share. A product is computed in units of 4 bytes along K: one f32, four int8, or two
-// int16. The right operand is packed as panels [unit][tile_n] and a tile of the left operand so that one unit can be
+// What the emitters of matrix products share. A product is computed in units of 4 bytes along K: one f32, four int8, or
+// two int16. The right operand is packed as panels [unit][tile_n] and a tile of the left operand so that one unit can
+// be
 // broadcast; a register tile of tile_m x tile_n sums is then  acc[m][n] += dot(b[unit][n], a[m][unit]).
 
 #include "compiler/emit_llvm.h"
@@ -25,7 +26,8 @@ typedef struct MuseTiling {
   int lanes;     // units of a vector
   int tile_m, vectors_n;
   int group;     // elements of K in a unit
-  int offset;    // added to the right operand when it is packed, to make it unsigned; row sums of the left operand correct it
+  int offset; // added to the right operand when it is packed, to make it unsigned; row sums of the left operand correct
+              // it
   bool a_by_k;   // packed left tile is [unit][a_stride], else [row][a_stride]
   int64_t a_stride, b_units; // in units; b_units: units of a packed panel
   int64_t a_tile_bytes;      // a_by_k: from one packed tile to the next
@@ -45,22 +47,24 @@ typedef struct MuseBlock {
   LLVMValueRef is_last_k;          // i1: k0 + len == K
 } MuseBlock;
 
-// Packing (emit_llvm_pack.c). Columns and rows beyond the operand's edge hold anything, elements of K beyond K are zero in the
-// left operand.
-void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
-                         int rows, LLVMValueRef dst);
+// Packing (emit_llvm_pack.c). Columns and rows beyond the operand's edge hold anything, elements of K beyond K are zero
+// in the left operand.
+void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                         LLVMValueRef m, int rows, LLVMValueRef dst);
 // a_by_k: the tile at row m and the MUSE_LEFT_TILES - 1 tiles behind it, as far as there are rows.
-void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
-                               LLVMValueRef dst);
-void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef dst);
+void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                               LLVMValueRef m, LLVMValueRef dst);
+void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                          LLVMValueRef dst);
 
 // -offset times the sum over K of each row of a packed left tile, into row_sums (i32).
-void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRef packed, LLVMValueRef units, LLVMValueRef row_sums);
+void muse_llvm_row_sums(MuseLlvm *ll, const MuseTiling *t, int rows, LLVMValueRef packed, LLVMValueRef units,
+                        LLVMValueRef row_sums);
 
-// The epilogue of `rows` (static) x `vectors` vectors of C at (row, column), whose sums stand at `sums` with `stride` units a
-// row. tail: valid lanes of the last vector, 0: all. `body` is a fresh clone.
-void muse_llvm_epilogue(MuseLlvm *ll, const MuseProduct *p, MuseLlvmBody *body, int rows, int vectors, int tail, LLVMValueRef row,
-                        LLVMValueRef column, LLVMValueRef sums, int64_t stride);
+// The epilogue of `rows` (static) x `vectors` vectors of C at (row, column), whose sums stand at `sums` with `stride`
+// units a row. tail: valid lanes of the last vector, 0: all. `body` is a fresh clone.
+void muse_llvm_epilogue(MuseLlvm *ll, const MuseProduct *p, MuseLlvmBody *body, int rows, int vectors, int tail,
+                        LLVMValueRef row, LLVMValueRef column, LLVMValueRef sums, int64_t stride);
 
 // One task (i64, counted from the anchor's first) of the tiled form, and of the form for few rows.
 void muse_llvm_product_block(MuseLlvm *ll, const MuseProductKernel *pk, const MuseProduct *p, const MuseLlvmBody *body,
@@ -81,7 +85,8 @@ LLVMValueRef muse_llvm_trits_f32(MuseLlvm *ll, LLVMValueRef row, LLVMValueRef fi
 // Square transposition of n vectors of n lanes.
 void muse_llvm_transpose(MuseLlvm *ll, LLVMValueRef *v, int n);
 // Loads the first `active` elements of a vector; the others are zero. Never reads behind them, and fast, on any target.
-LLVMValueRef muse_llvm_load_partial(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes, int active);
+LLVMValueRef muse_llvm_load_partial(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes,
+                                    int active);
 LLVMValueRef muse_llvm_minimum(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b); // i64, signed
 
 #endif

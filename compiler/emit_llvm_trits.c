@@ -1,5 +1,6 @@
 // Packed trits as LLVM code: reading them in the products, and the kernels that pack latent weights and unpack trits.
-// Layouts: ir/type.h. All of it works on i32 lanes, one or four trits a lane, so that one description serves every vector width.
+// Layouts: ir/type.h. All of it works on i32 lanes, one or four trits a lane, so that one description serves every
+// vector width.
 
 #include "compiler/emit_llvm_product.h"
 #include "compiler/skel_trits.h"
@@ -7,9 +8,15 @@
 #include "ir/base/checked.h"
 
 static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildAdd(ll->b, x, y, ""); }
-static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t factor) { return LLVMBuildMul(ll->b, x, muse_llvm_i64(ll, factor), ""); }
-static LLVMValueRef udiv(MuseLlvm *ll, LLVMValueRef x, int64_t by) { return LLVMBuildUDiv(ll->b, x, muse_llvm_i64(ll, by), ""); }
-static LLVMValueRef urem(MuseLlvm *ll, LLVMValueRef x, int64_t by) { return LLVMBuildURem(ll->b, x, muse_llvm_i64(ll, by), ""); }
+static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t factor) {
+  return LLVMBuildMul(ll->b, x, muse_llvm_i64(ll, factor), "");
+}
+static LLVMValueRef udiv(MuseLlvm *ll, LLVMValueRef x, int64_t by) {
+  return LLVMBuildUDiv(ll->b, x, muse_llvm_i64(ll, by), "");
+}
+static LLVMValueRef urem(MuseLlvm *ll, LLVMValueRef x, int64_t by) {
+  return LLVMBuildURem(ll->b, x, muse_llvm_i64(ll, by), "");
+}
 static LLVMValueRef and_bits(MuseLlvm *ll, LLVMValueRef x, uint64_t bits) {
   return LLVMBuildAnd(ll->b, x, muse_llvm_const_bits(LLVMTypeOf(x), bits), "");
 }
@@ -18,8 +25,8 @@ static int planes_of(MuseDtype dtype) { return dtype == MUSE_T2 ? 4 : 5; }
 
 // ---- reading ----
 
-// Bytes times a factor of at most 81, even and odd bytes apart in 16-bit fields; an i32 multiplication would do the same, but
-// is slow where vectors have only a 16-bit one.
+// Bytes times a factor of at most 81, even and odd bytes apart in 16-bit fields; an i32 multiplication would do the
+// same, but is slow where vectors have only a 16-bit one.
 static LLVMValueRef times(MuseLlvm *ll, LLVMValueRef fields, LLVMValueRef factor) {
   int lanes = muse_llvm_lanes_of(fields);
   if (lanes == 1) return LLVMBuildMul(ll->b, fields, factor, "");
@@ -32,7 +39,8 @@ LLVMValueRef muse_llvm_trit_codes(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ro
   LLVMTypeRef type = muse_llvm_vector(ll->i32, lanes);
   int parts = 16 / lanes, planes = planes_of(dtype); // pieces of a block, trits of a byte
   LLVMValueRef in_block = urem(ll, chunk, parts * planes), plane = udiv(ll, in_block, parts);
-  LLVMValueRef at = add(ll, mul(ll, udiv(ll, chunk, parts * planes), 64), mul(ll, urem(ll, in_block, parts), 4 * lanes));
+  LLVMValueRef at = add(ll, mul(ll, udiv(ll, chunk, parts * planes), 64),
+                        mul(ll, urem(ll, in_block, parts), 4 * lanes));
   LLVMValueRef v = muse_llvm_load_raw(ll, type, muse_llvm_byte_address(ll, row, at), 4);
   LLVMValueRef plane32 = LLVMBuildTrunc(ll->b, plane, ll->i32, "");
   if (dtype == MUSE_T2) {
@@ -43,7 +51,8 @@ LLVMValueRef muse_llvm_trit_codes(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ro
   LLVMValueRef table = LLVMConstInt(ll->i64, 0x511b090301, false);
   LLVMValueRef power = LLVMBuildLShr(ll->b, table, LLVMBuildShl(ll->b, plane, muse_llvm_i64(ll, 3), ""), "");
   power = LLVMBuildAnd(ll->b, LLVMBuildTrunc(ll->b, power, ll->i32, ""), muse_llvm_i32(ll, 0xff), "");
-  LLVMValueRef even = and_bits(ll, v, 0x00ff00ff), odd = and_bits(ll, LLVMBuildLShr(ll->b, v, muse_llvm_const(type, 8), ""), 0x00ff00ff);
+  LLVMValueRef even = and_bits(ll, v, 0x00ff00ff),
+               odd = and_bits(ll, LLVMBuildLShr(ll->b, v, muse_llvm_const(type, 8), ""), 0x00ff00ff);
   LLVMValueRef three = muse_llvm_i32(ll, 3);
   even = times(ll, and_bits(ll, times(ll, even, power), 0x00ff00ff), three);
   odd = times(ll, and_bits(ll, times(ll, odd, power), 0x00ff00ff), three);
@@ -55,7 +64,8 @@ LLVMValueRef muse_llvm_trit_signed(MuseLlvm *ll, LLVMValueRef codes) {
   // The set top bit of each byte stops the borrow of its neighbour.
   LLVMTypeRef type = LLVMTypeOf(codes);
   LLVMValueRef top = muse_llvm_const_bits(type, 0x80808080);
-  LLVMValueRef less = LLVMBuildSub(ll->b, LLVMBuildOr(ll->b, codes, top, ""), muse_llvm_const_bits(type, 0x01010101), "");
+  LLVMValueRef less = LLVMBuildSub(ll->b, LLVMBuildOr(ll->b, codes, top, ""), muse_llvm_const_bits(type, 0x01010101),
+                                   "");
   return LLVMBuildXor(ll->b, less, top, "");
 }
 
@@ -85,7 +95,8 @@ static LLVMValueRef code_of(MuseLlvm *ll, const Pack *p, LLVMValueRef w) {
   LLVMTypeRef type = muse_llvm_vector(ll->i32, lanes);
   LLVMValueRef half = muse_llvm_splat(ll, p->half, lanes);
   LLVMValueRef above = LLVMBuildSExt(ll->b, LLVMBuildFCmp(ll->b, LLVMRealOGT, w, half, ""), type, "");
-  LLVMValueRef below = LLVMBuildSExt(ll->b, LLVMBuildFCmp(ll->b, LLVMRealOLT, w, LLVMBuildFNeg(ll->b, half, ""), ""), type, "");
+  LLVMValueRef below = LLVMBuildSExt(ll->b, LLVMBuildFCmp(ll->b, LLVMRealOLT, w, LLVMBuildFNeg(ll->b, half, ""), ""),
+                                     type, "");
   return LLVMBuildSub(ll->b, LLVMBuildAdd(ll->b, below, muse_llvm_const(type, 1), ""), above, "");
 }
 
@@ -93,13 +104,14 @@ static LLVMValueRef code_of(MuseLlvm *ll, const Pack *p, LLVMValueRef w) {
 static LLVMValueRef join(MuseLlvm *ll, const Pack *p, LLVMValueRef bytes, LLVMValueRef code, int plane) {
   LLVMTypeRef type = LLVMTypeOf(code);
   if (plane == 0) return code;
-  if (p->dtype == MUSE_T2) return LLVMBuildOr(ll->b, bytes, LLVMBuildShl(ll->b, code, muse_llvm_const(type, 2 * plane), ""), "");
+  if (p->dtype == MUSE_T2)
+    return LLVMBuildOr(ll->b, bytes, LLVMBuildShl(ll->b, code, muse_llvm_const(type, 2 * plane), ""), "");
   LLVMValueRef thrice = add(ll, bytes, add(ll, bytes, bytes));
   return add(ll, thrice, code);
 }
 
-// T5: ceil(v*256/243) for v < 243. v*69042/65536 exceeds v*256/243 by less than 0.0023, and a fraction that is not 0 is at least
-// 1/243 = 0.0041, so adding 1 - 0.0031 before the cut rounds up exactly.
+// T5: ceil(v*256/243) for v < 243. v*69042/65536 exceeds v*256/243 by less than 0.0023, and a fraction that is not 0 is
+// at least 1/243 = 0.0041, so adding 1 - 0.0031 before the cut rounds up exactly.
 static LLVMValueRef finish(MuseLlvm *ll, const Pack *p, LLVMValueRef v) {
   int lanes = muse_llvm_lanes_of(v);
   LLVMTypeRef type = LLVMTypeOf(v);
@@ -111,12 +123,14 @@ static LLVMValueRef finish(MuseLlvm *ll, const Pack *p, LLVMValueRef v) {
 }
 
 // Weights [index, +lanes); column: of lane 0; those from `limit` on are zero.
-static LLVMValueRef load_weights(MuseLlvm *ll, const Pack *p, LLVMValueRef row, LLVMValueRef column, bool whole, int lanes) {
+static LLVMValueRef load_weights(MuseLlvm *ll, const Pack *p, LLVMValueRef row, LLVMValueRef column, bool whole,
+                                 int lanes) {
   LLVMValueRef base = mul(ll, row, p->K), limit = muse_llvm_i64(ll, p->K), zero = muse_llvm_i64(ll, 0);
   if (whole) return muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, column), lanes, NULL);
   if (lanes == 1) {
     LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSLT, column, limit, "");
-    LLVMValueRef w = muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, LLVMBuildSelect(ll->b, inside, column, zero, "")), 1, NULL);
+    LLVMValueRef w = muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, LLVMBuildSelect(ll->b, inside, column, zero, "")),
+                                    1, NULL);
     return LLVMBuildSelect(ll->b, inside, w, muse_llvm_f32(ll, 0), "");
   }
   LLVMValueRef active = LLVMBuildSub(ll->b, limit, column, "");
@@ -152,8 +166,9 @@ static void pack_plain(MuseLlvm *ll, const Pack *p, LLVMValueRef first, LLVMValu
   muse_llvm_loop_end(ll, &row);
 }
 
-// W columns of the latent matrix from k on become W packed rows, W bytes at a time: the bytes of each of W latent rows (of each
-// plane) are joined lane by lane, then the W x W bytes (as i32) are transposed. `rows` of the packed rows exist.
+// W columns of the latent matrix from k on become W packed rows, W bytes at a time: the bytes of each of W latent rows
+// (of each plane) are joined lane by lane, then the W x W bytes (as i32) are transposed. `rows` of the packed rows
+// exist.
 static void pack_columns(MuseLlvm *ll, const Pack *p, LLVMValueRef k, LLVMValueRef square, int rows) {
   int lanes = ll->lanes;
   LLVMTypeRef type = muse_llvm_vector(ll->i32, lanes);
@@ -166,13 +181,15 @@ static void pack_columns(MuseLlvm *ll, const Pack *p, LLVMValueRef k, LLVMValueR
   for (int j = 0; j < p->planes; j++) {
     LLVMValueRef n = add(ll, add(ll, n0, r.index), muse_llvm_i64(ll, 64 * j));
     LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSLT, n, muse_llvm_i64(ll, p->N), "");
-    LLVMValueRef w = load_weights(ll, p, LLVMBuildSelect(ll->b, inside, n, muse_llvm_i64(ll, 0), ""), k, rows == lanes, lanes);
+    LLVMValueRef w = load_weights(ll, p, LLVMBuildSelect(ll->b, inside, n, muse_llvm_i64(ll, 0), ""), k, rows == lanes,
+                                  lanes);
     LLVMValueRef code = LLVMBuildSelect(ll->b, inside, code_of(ll, p, w), muse_llvm_const(type, 1), "");
     bytes = join(ll, p, bytes, code, j);
   }
   muse_llvm_store_raw(ll, muse_llvm_byte_address(ll, square, mul(ll, r.index, 4 * lanes)), bytes, 4 * lanes);
   muse_llvm_loop_end(ll, &r);
-  for (int i = 0; i < lanes; i++) v[i] = muse_llvm_load_raw(ll, type, muse_llvm_byte_offset(ll, square, 4LL * i * lanes), 4 * lanes);
+  for (int i = 0; i < lanes; i++)
+    v[i] = muse_llvm_load_raw(ll, type, muse_llvm_byte_offset(ll, square, 4LL * i * lanes), 4 * lanes);
   muse_llvm_transpose(ll, v, lanes);
   for (int i = 0; i < rows; i++) {
     LLVMValueRef at = add(ll, mul(ll, add(ll, k, muse_llvm_i64(ll, i)), p->row_bytes), byte.index);
@@ -197,11 +214,13 @@ static void pack_transposed(MuseLlvm *ll, const Pack *p, LLVMValueRef first, LLV
 }
 
 // Rows [first, last) of each task of the call.
-static void task_rows(MuseLlvm *ll, const MuseOp *op, MuseLlvmLoop *task, LLVMValueRef *out_first, LLVMValueRef *out_last) {
+static void task_rows(MuseLlvm *ll, const MuseOp *op, MuseLlvmLoop *task, LLVMValueRef *out_first,
+                      LLVMValueRef *out_last) {
   int64_t per_task = muse_trits_rows_per_task(op);
   muse_llvm_loop_begin(ll, task, ll->begin, ll->end, 1);
   *out_first = mul(ll, task->index, per_task);
-  *out_last = muse_llvm_minimum(ll, add(ll, *out_first, muse_llvm_i64(ll, per_task)), muse_llvm_i64(ll, op->results[0]->type.dim[0]));
+  *out_last = muse_llvm_minimum(ll, add(ll, *out_first, muse_llvm_i64(ll, per_task)),
+                                muse_llvm_i64(ll, op->results[0]->type.dim[0]));
 }
 
 bool muse_emit_llvm_pack_trits(MuseLlvm *ll, const MuseOp *kernel) {
@@ -214,7 +233,8 @@ bool muse_emit_llvm_pack_trits(MuseLlvm *ll, const MuseOp *kernel) {
   muse_llvm_stage_begin(ll, kernel, 0);
   p.w = muse_llvm_operand(ll, op->operands[0]->index);
   p.out = muse_llvm_result(ll, 0);
-  LLVMValueRef gamma = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, op->operands[1]->index), muse_llvm_i64(ll, 0), 1, NULL);
+  LLVMValueRef gamma = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, op->operands[1]->index), muse_llvm_i64(ll, 0),
+                                      1, NULL);
   p.half = LLVMBuildFMul(ll->b, gamma, muse_llvm_f32(ll, 0.5), "");
   task_rows(ll, op, &task, &first, &last);
   if (muse_op_bool(op, "transpose")) pack_transposed(ll, &p, first, last);
@@ -257,7 +277,8 @@ bool muse_emit_llvm_unpack_trits(MuseLlvm *ll, const MuseOp *kernel) {
   store_bytes(ll, out, add(ll, to, mul(ll, chunk.index, bytes)), v, bytes);
   muse_llvm_loop_end(ll, &chunk);
   if (K % bytes != 0) {
-    v = muse_llvm_trit_signed(ll, muse_llvm_trit_codes(ll, packed.dtype, from, muse_llvm_i64(ll, K / bytes), ll->lanes));
+    v = muse_llvm_trit_signed(ll,
+                              muse_llvm_trit_codes(ll, packed.dtype, from, muse_llvm_i64(ll, K / bytes), ll->lanes));
     store_bytes(ll, out, add(ll, to, muse_llvm_i64(ll, K / bytes * bytes)), v, (int)(K % bytes));
   }
   muse_llvm_loop_end(ll, &row);

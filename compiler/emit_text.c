@@ -33,7 +33,8 @@ static MuseStatus emit_kernel(Emission *e, const MuseOp *kernel, const char *can
     muse_str_appendf(&e->index, "%s.o %s\n", name, muse_attr_text_or(&kernel->attrs, "skeleton", ""));
     muse_str_free(&path);
   } else {
-    fprintf(e->out, "%s kernel %s, skeleton %s\n", strcmp(e->form, "llvm") == 0 ? ";" : "#", name, muse_attr_text_or(&kernel->attrs, "skeleton", ""));
+    fprintf(e->out, "%s kernel %s, skeleton %s\n", strcmp(e->form, "llvm") == 0 ? ";" : "#", name,
+            muse_attr_text_or(&kernel->attrs, "skeleton", ""));
     fwrite(data, 1, bytes, e->out);
     fputc('\n', e->out);
   }
@@ -59,10 +60,12 @@ static MuseStatus emit_all(Emission *e, MuseDiag *diag) {
   return status;
 }
 
-MuseStatus muse_emit_module_text(MuseModule *module, const char *form, const char *target, const char *output, MuseDiag *diag) {
+MuseStatus muse_emit_module_text(MuseModule *module, const char *form, const char *target, const char *output,
+                                 MuseDiag *diag) {
   Emission e = {.module = module, .form = form, .output = output, .object = strcmp(form, "object") == 0, .out = stdout};
   if (strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s needs kernels, but the pipeline stopped before the pass outline", form);
+    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s needs kernels, but the pipeline stopped before the pass outline",
+                      form);
   if (e.object && !output) return muse_error(diag, MUSE_ERR_INPUT, "--emit=object needs -o FOLDER");
   MUSE_TRY(muse_cpu_module_load(&e.cpu, diag));
   MUSE_TRY(e.cpu->parse_target(target, &e.target, diag));

@@ -155,7 +155,9 @@ static void begin_rows(MuseLowering *lw, const MuseConfig *c, MuseModule *module
   lw->doc = muse_build_op(&lw->b, MUSE_OP_doc_begin, 1, &lw->tokens, &attrs)->results[0];
 }
 
-static MuseValue *max_all(MuseLowering *lw, MuseValue *x) { return muse_build_reduce_all(&lw->b, MUSE_OP_reduce_max, x); }
+static MuseValue *max_all(MuseLowering *lw, MuseValue *x) {
+  return muse_build_reduce_all(&lw->b, MUSE_OP_reduce_max, x);
+}
 
 // use_lap: the largest |g|^2 and the smallest eta of a layer; use_mourre: the mean kappa of each head.
 static void report_layer(MuseLowering *lw, MuseResultList *results, const LayerReport *r, int index) {
@@ -170,7 +172,8 @@ static void report_layer(MuseLowering *lw, MuseResultList *results, const LayerR
     snprintf(name, sizeof name, "lap.max_g2.%d", index);
     muse_lower_result(lw, results, max_all(lw, square), name);
     snprintf(name, sizeof name, "lap.min_eta.%d", index);
-    muse_lower_result(lw, results, muse_build_unary(b, MUSE_OP_neg, max_all(lw, muse_build_unary(b, MUSE_OP_neg, r->eta))), name);
+    muse_lower_result(lw, results,
+                      muse_build_unary(b, MUSE_OP_neg, max_all(lw, muse_build_unary(b, MUSE_OP_neg, r->eta))), name);
   }
   if (c->use_mourre) {
     muse_lower_at(lw, "use_mourre", index);

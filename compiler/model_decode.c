@@ -1,10 +1,11 @@
-// The function @decode: one token through all layers with the state they keep, constant in the length of the text (section 7
-// of docs/model.md). Inputs besides the token:
+// The function @decode: one token through all layers with the state they keep, constant in the length of the text
+// (section 7 of docs/model.md). Inputs besides the token:
 //   position i64[]   of the token since the start of the text; only differences enter the scores
 //   keep f32[]       0 when the token starts a document (the BK state is forgotten), else 1
-//   window_mask f32[W]  added to the scores of the ring's slots: 0, or -1e30 for slots that hold nothing of the document
-// State of layer N: state.N.s_re, s_im [H,d,d] (rows: value, columns: key), g_re, g_im [1,1,H]; ring.N.k [H,W,d], ring.N.v
-// [H,d,W] (transposed, so that both sums run over the last dimension), ring.N.beta [H,W].
+//   window_mask f32[W]  added to the scores of the ring's slots: 0, or -1e30 for slots that hold nothing of the
+//   document
+// State of layer N: state.N.s_re, s_im [H,d,d] (rows: value, columns: key), g_re, g_im [1,1,H]; ring.N.k [H,W,d],
+// ring.N.v [H,d,W] (transposed, so that both sums run over the last dimension), ring.N.beta [H,W].
 #include "compiler/blocks.h"
 
 #include <stdlib.h>
@@ -16,9 +17,13 @@ typedef struct Decoder {
   int64_t H, d, W;
 } Decoder;
 
-static MuseValue *binary(Decoder *x, MuseOpKind kind, MuseValue *a, MuseValue *b) { return muse_build_binary(&x->lw.b, kind, a, b); }
+static MuseValue *binary(Decoder *x, MuseOpKind kind, MuseValue *a, MuseValue *b) {
+  return muse_build_binary(&x->lw.b, kind, a, b);
+}
 static MuseValue *mul(Decoder *x, MuseValue *a, MuseValue *b) { return binary(x, MUSE_OP_mul, a, b); }
-static MuseValue *reshape(Decoder *x, MuseValue *v, int rank, const int64_t *shape) { return muse_build_reshape(&x->lw.b, v, rank, shape); }
+static MuseValue *reshape(Decoder *x, MuseValue *v, int rank, const int64_t *shape) {
+  return muse_build_reshape(&x->lw.b, v, rank, shape);
+}
 
 static MuseValue *state(Decoder *x, int layer, const char *name, MuseType type, char full[64]) {
   snprintf(full, 64, "state.%d.%s", layer, name);
@@ -32,8 +37,10 @@ static void green_step(Decoder *x, const MuseMixerInputs *in, int layer, MuseVal
   MuseType type = muse_type3(MUSE_F32, 1, 1, x->H);
   MuseValue *p_re = mul(x, state(x, layer, "g_re", type, re_name), x->keep);
   MuseValue *p_im = mul(x, state(x, layer, "g_im", type, im_name), x->keep);
-  MuseValue *re = muse_build_unary(b, MUSE_OP_neg, binary(x, MUSE_OP_add, binary(x, MUSE_OP_add, in->kappa, muse_build_const(b, 2)), p_re));
-  MuseValue *im = muse_build_unary(b, MUSE_OP_neg, binary(x, MUSE_OP_add, p_im, reshape(x, in->eta, 3, (int64_t[]){1, 1, x->H})));
+  MuseValue *re = muse_build_unary(
+      b, MUSE_OP_neg, binary(x, MUSE_OP_add, binary(x, MUSE_OP_add, in->kappa, muse_build_const(b, 2)), p_re));
+  MuseValue *im = muse_build_unary(b, MUSE_OP_neg,
+                                   binary(x, MUSE_OP_add, p_im, reshape(x, in->eta, 3, (int64_t[]){1, 1, x->H})));
   MuseValue *norm2 = binary(x, MUSE_OP_add, mul(x, re, re), mul(x, im, im));
   *g_re = binary(x, MUSE_OP_div, re, norm2);
   *g_im = muse_build_unary(b, MUSE_OP_neg, binary(x, MUSE_OP_div, im, norm2));
@@ -51,7 +58,8 @@ static MuseValue *resolvent_step(Decoder *x, const MuseMixerInputs *in, int laye
   green_step(x, in, layer, &g_re, &g_im);
   *out_g_im = g_im;
   MuseValue *gr = reshape(x, g_re, 3, (int64_t[]){x->H, 1, 1}), *gi = reshape(x, g_im, 3, (int64_t[]){x->H, 1, 1});
-  MuseValue *q = reshape(x, in->q_hat, 3, (int64_t[]){x->H, 1, x->d}), *k = reshape(x, in->k_hat, 3, (int64_t[]){x->H, 1, x->d});
+  MuseValue *q = reshape(x, in->q_hat, 3, (int64_t[]){x->H, 1, x->d}),
+            *k = reshape(x, in->k_hat, 3, (int64_t[]){x->H, 1, x->d});
   MuseValue *v = reshape(x, in->v, 3, (int64_t[]){x->H, x->d, 1});
   MuseValue *s_re = mul(x, state(x, layer, "s_re", type, re_name), x->keep);
   MuseValue *s_im = mul(x, state(x, layer, "s_im", type, im_name), x->keep);
@@ -69,12 +77,14 @@ static MuseValue *ring(Decoder *x, int layer, const char *name, MuseType type, M
   MuseValue *old = state(x, layer, name, type, full);
   MuseAttrList attrs = {0};
   muse_attr_set_int(x->lw.module, &attrs, "axis", axis);
-  MuseValue *now = muse_build_op(&x->lw.b, MUSE_OP_ring_write, 3, (MuseValue *[]){old, v, x->position}, &attrs)->results[0];
+  MuseValue *now = muse_build_op(&x->lw.b, MUSE_OP_ring_write, 3, (MuseValue *[]){old, v, x->position}, &attrs)
+                       ->results[0];
   muse_lower_result(&x->lw, x->results, now, full);
   return now;
 }
 
-// -scale acosh(1 + z), z = max(2 sinh^2((a-b)/2) + sinh a sinh b (1 - cos), 1e-5): the distance, written so that nothing cancels.
+// -scale acosh(1 + z), z = max(2 sinh^2((a-b)/2) + sinh a sinh b (1 - cos), 1e-5): the distance, written so that
+// nothing cancels.
 static MuseValue *hyperbolic_score(Decoder *x, const MuseMixerInputs *in, MuseValue *cosine, MuseValue *beta) {
   MuseBuilder *b = &x->lw.b;
   MuseValue *one = muse_build_const(b, 1), *half = muse_build_const(b, 0.5);
@@ -97,7 +107,8 @@ static MuseValue *window_step(Decoder *x, const MuseMixerInputs *in, int layer) 
   MuseBuilder *b = &x->lw.b;
   int64_t H = x->H, d = x->d, W = x->W;
   muse_lower_at(&x->lw, "local_window", layer);
-  MuseValue *k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), reshape(x, in->k_score, 3, (int64_t[]){H, 1, d}), 1);
+  MuseValue *k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), reshape(x, in->k_score, 3, (int64_t[]){H, 1, d}),
+                      1);
   MuseValue *v = ring(x, layer, "v", muse_type3(MUSE_F32, H, d, W), reshape(x, in->v, 3, (int64_t[]){H, d, 1}), 2);
   MuseValue *q = reshape(x, in->q_score, 3, (int64_t[]){H, 1, d});
   MuseValue *score = reshape(x, muse_build_reduce_last(b, MUSE_OP_reduce_sum, mul(x, k, q)), 2, (int64_t[]){H, W});
@@ -127,7 +138,8 @@ static void prepare(Decoder *x) {
 }
 
 void muse_model_decode(const MuseConfig *c, MuseModule *module) {
-  Decoder x = {.results = calloc(1, sizeof *x.results), .H = c->num_heads, .d = c->d_model / c->num_heads, .W = muse_window(c)};
+  Decoder x = {
+      .results = calloc(1, sizeof *x.results), .H = c->num_heads, .d = c->d_model / c->num_heads, .W = muse_window(c)};
   MUSE_ASSERT(x.results != NULL);
   muse_lower_begin(&x.lw, c, module, "decode", 1, 1);
   prepare(&x);

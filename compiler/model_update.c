@@ -1,4 +1,5 @@
-// The functions @norms and @update: clipping by the global norm, and one step of the optimizer (section 6 of docs/model.md).
+// The functions @norms and @update: clipping by the global norm, and one step of the optimizer (section 6 of
+// docs/model.md).
 #include "compiler/blocks.h"
 
 #include <stdlib.h>
@@ -64,7 +65,8 @@ static void adamw(MuseLowering *lw, MuseResultList *results, const MuseBuffer *p
   muse_attr_set_real(lw->module, &attrs, "beta1", c->adam_beta1);
   muse_attr_set_real(lw->module, &attrs, "beta2", c->adam_beta2);
   muse_attr_set_real(lw->module, &attrs, "eps", c->adam_eps);
-  muse_attr_set_real(lw->module, &attrs, "weight_decay", muse_attr_bool_or(&p->attrs, "decay", false) ? c->weight_decay : 0);
+  muse_attr_set_real(lw->module, &attrs, "weight_decay",
+                     muse_attr_bool_or(&p->attrs, "decay", false) ? c->weight_decay : 0);
   MuseOp *op = muse_build_op(&lw->b, MUSE_OP_adamw, 8, operands, &attrs);
   muse_lower_result(lw, results, op->results[0], p->name);
   muse_lower_result(lw, results, op->results[1], m);
@@ -90,7 +92,8 @@ static void adafactor8(MuseLowering *lw, MuseResultList *results, const MuseBuff
   };
   MuseAttrList attrs = {0};
   muse_attr_set_real(lw->module, &attrs, "weight_decay", c->weight_decay);
-  muse_attr_set_int(lw->module, &attrs, "rng_id", (int64_t)((1u << 20) + lw->next_rng++)); // apart from the ids of @grad
+  muse_attr_set_int(lw->module, &attrs, "rng_id",
+                    (int64_t)((1u << 20) + lw->next_rng++)); // apart from the ids of @grad
   MuseOp *op = muse_build_op(&lw->b, MUSE_OP_adafactor8, 10, operands, &attrs);
   const char *names[5] = {p->name, r, col, m8, mscale};
   for (int i = 0; i < 5; i++) muse_lower_result(lw, results, op->results[i], names[i]);

@@ -53,17 +53,20 @@ static void print_bytes(const char *label, double bytes) {
 }
 
 static void print_estimate(MuseModule *module, bool json) {
-  static const char *const labels[10] = {"parameters", "latent scales", "optimizer moments", "gradients", "packed trits", "tables", "decoding state",
-                                         "inputs", "step scalars", "outputs"};
+  static const char *const labels[10] = {"parameters",   "latent scales", "optimizer moments", "gradients",
+                                         "packed trits", "tables",        "decoding state",    "inputs",
+                                         "step scalars", "outputs"};
   MuseEstimate e;
   muse_estimate(module, &e);
   long long nominal = (long long)muse_attr_int_or(&module->attrs, "nominal_parameters", 0);
   if (json) {
     printf("{\"parameters\": %lld, \"nominal_parameters\": %lld, \"buffers\": {", (long long)e.parameters, nominal);
     for (int r = 0; r < 10; r++) printf("%s\"%s\": %.0f", r ? ", " : "", muse_estimate_roles[r], e.role_bytes[r]);
-    printf("}, \"slab_bytes\": %.0f, \"total_bytes\": %.0f, \"step_flops\": %.0f, \"step_int_ops\": %.0f, \"step_bytes\": %.0f, "
+    printf("}, \"slab_bytes\": %.0f, \"total_bytes\": %.0f, \"step_flops\": %.0f, \"step_int_ops\": %.0f, "
+           "\"step_bytes\": %.0f, "
            "\"decode_flops\": %.0f, \"decode_bytes\": %.0f, \"kernels\": %d, \"calls\": %d}\n",
-           e.slab_bytes, e.total_bytes, e.step_flops, e.step_int_ops, e.step_bytes, e.decode_flops, e.decode_bytes, e.n_kernels, e.n_calls);
+           e.slab_bytes, e.total_bytes, e.step_flops, e.step_int_ops, e.step_bytes, e.decode_flops, e.decode_bytes,
+           e.n_kernels, e.n_calls);
     return;
   }
   printf("parameters  %lld (nominal 12*D*D*L + V*D: %lld)\n", (long long)e.parameters, nominal);
@@ -88,7 +91,8 @@ static const char *const *split_names(MuseArena *arena, const char *text) {
   return list;
 }
 
-static MuseStatus load(const char *path, const Arguments *a, MuseArena *arena, const MuseCompileOptions *options, MuseModule **out_module, MuseDiag *diag) {
+static MuseStatus load(const char *path, const Arguments *a, MuseArena *arena, const MuseCompileOptions *options,
+                       MuseModule **out_module, MuseDiag *diag) {
   if (muse_str_ends_with(path, ".mir") || muse_str_ends_with(path, ".plan")) {
     MuseStr text = {0};
     MuseStatus status = muse_read_file(path, (uint64_t)1 << 30, &text, diag);
@@ -111,7 +115,8 @@ static MuseStatus write_output(MuseModule *module, const Arguments *a, MuseDiag 
   bool kernels = strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") == 0;
   if (strcmp(form, "mir") == 0 || (strcmp(form, "plan") == 0 && !kernels)) {
     if (strcmp(form, "plan") == 0 && a->output && !a->emit)
-      return muse_error(diag, MUSE_ERR_INPUT, "the pipeline stopped before kernels were made, so there is no plan to write; add --emit=mir");
+      return muse_error(diag, MUSE_ERR_INPUT,
+                        "the pipeline stopped before kernels were made, so there is no plan to write; add --emit=mir");
     MuseStr text = {0};
     muse_module_print(module, &text);
     MuseStatus status = MUSE_OK;
@@ -137,13 +142,19 @@ static MuseStatus run(int argc, char **argv, MuseArena *arena, MuseDiag *diag) {
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "PLAN", "Write the plan (or what --emit asks for) to this file.", &a.output},
       {"set", 0, MUSE_OPT_LIST, "KEY=VALUE", "Override a key of the config; may be repeated.", &a.sets},
-      {"target", 0, MUSE_OPT_TEXT, "TARGET", "cpu (default), cpu:x86-64-v3, cpu:aarch64, cpu:avx512-vnni, ...: for --emit and reports; a plan runs on any device of its backend.", &a.target},
-      {"memory-budget", 0, MUSE_OPT_BYTES, "SIZE", "Refuse a plan that needs more memory, such as 8GiB.", &a.memory_budget},
+      {"target", 0, MUSE_OPT_TEXT, "TARGET",
+       "cpu (default), cpu:x86-64-v3, cpu:aarch64, cpu:avx512-vnni, ...: for --emit and reports; a plan runs on any "
+       "device of its backend.",
+       &a.target},
+      {"memory-budget", 0, MUSE_OPT_BYTES, "SIZE", "Refuse a plan that needs more memory, such as 8GiB.",
+       &a.memory_budget},
       {"check", 0, MUSE_OPT_FLAG, NULL, "Check the config and compile, but write nothing.", &a.check},
       {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a.estimate},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a.json},
-      {"emit", 0, MUSE_OPT_TEXT, "FORM", "mir, plan, llvm, asm or object (the last two need -o: a folder for object).", &a.emit},
-      {"dump-ir", 0, MUSE_OPT_LIST, "WHEN", "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a.dump_ir},
+      {"emit", 0, MUSE_OPT_TEXT, "FORM", "mir, plan, llvm, asm or object (the last two need -o: a folder for object).",
+       &a.emit},
+      {"dump-ir", 0, MUSE_OPT_LIST, "WHEN",
+       "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a.dump_ir},
       {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write dumps there, one file each, instead of to stderr.", &a.dump_dir},
       {"passes", 0, MUSE_OPT_TEXT, "A,B,C", "Run these passes instead of the pipeline.", &a.passes},
       {"stop-after", 0, MUSE_OPT_TEXT, "PASS", "Stop the pipeline after this pass.", &a.stop_after},
@@ -161,7 +172,8 @@ static MuseStatus run(int argc, char **argv, MuseArena *arena, MuseDiag *diag) {
   bool help = false;
   MUSE_TRY(muse_options_parse(argc, argv, table, &operands, &help, diag));
   if (help) {
-    muse_options_help(table, "musec [options] CONFIG.yaml | DUMP.mir", "Compiles a model configuration to a training plan.", stdout);
+    muse_options_help(table, "musec [options] CONFIG.yaml | DUMP.mir",
+                      "Compiles a model configuration to a training plan.", stdout);
     return MUSE_OK;
   }
   if (a.version) {
@@ -172,11 +184,20 @@ static MuseStatus run(int argc, char **argv, MuseArena *arena, MuseDiag *diag) {
     print_lists(&a);
     return MUSE_OK;
   }
-  if (operands.len != 1) return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help", operands.len);
-  if (a.emit && !is_emit_form(a.emit)) return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a.emit);
-  if (a.verify && strcmp(a.verify, "each") != 0) return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a.verify);
-  MuseCompileOptions options = {.passes = {.dump = a.dump_ir.data, .n_dump = a.dump_ir.len, .dump_dir = a.dump_dir, .skip = a.skip.data,
-                                           .n_skip = a.skip.len, .stop_after = a.stop_after, .bisect = a.bisect, .time = a.time_passes}};
+  if (operands.len != 1)
+    return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help", operands.len);
+  if (a.emit && !is_emit_form(a.emit))
+    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a.emit);
+  if (a.verify && strcmp(a.verify, "each") != 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a.verify);
+  MuseCompileOptions options = {.passes = {.dump = a.dump_ir.data,
+                                           .n_dump = a.dump_ir.len,
+                                           .dump_dir = a.dump_dir,
+                                           .skip = a.skip.data,
+                                           .n_skip = a.skip.len,
+                                           .stop_after = a.stop_after,
+                                           .bisect = a.bisect,
+                                           .time = a.time_passes}};
   if (a.passes) options.pipeline = split_names(arena, a.passes);
   MuseModule *module = NULL;
   MuseStatus status = load(operands.data[0], &a, arena, &options, &module, diag);

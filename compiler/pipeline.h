@@ -12,14 +12,14 @@ typedef struct MuseCompileOptions {
   const char *const *pipeline; // NULL: muse_pipeline
 } MuseCompileOptions;
 
-// Runs the pipeline on a module and, when it has reached level "kernel", plans its memory. A module that went some of the way
-// already (a dump) goes the rest.
+// Runs the pipeline on a module and, when it has reached level "kernel", plans its memory. A module that went some of
+// the way already (a dump) goes the rest.
 MuseStatus muse_compile(MuseModule *module, const MuseCompileOptions *options, MuseDiag *diag);
 
 // Config to plan: lowering, pipeline, memory plan, the config text and sizes as module attributes. Refuses with
 // MUSE_ERR_NO_FIT when the plan needs more than the config's memory_budget, naming changes that would make it fit.
-MuseStatus muse_compile_config(const MuseConfig *config, const char *source, const char *target, const MuseCompileOptions *options,
-                               MuseModule **out_module, MuseDiag *diag);
+MuseStatus muse_compile_config(const MuseConfig *config, const char *source, const char *target,
+                               const MuseCompileOptions *options, MuseModule **out_module, MuseDiag *diag);
 
 // What a plan costs, from its text alone.
 typedef struct MuseEstimate {

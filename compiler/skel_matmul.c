@@ -35,13 +35,15 @@ int muse_product_anchor_of(const MuseProductKernel *product, const MuseValue *va
   return -1;
 }
 
-// Blocks of C for the tiled form. The block of the right operand (block_k x block_n) is read again by every tile of the block
-// and should stay in the second-level cache (1 MB on common servers); a block of C is up to 512 high so that packing that block
-// is paid back by many tiles. Small products are cut finer, first in M: narrow blocks pack the left operand for few panels.
+// Blocks of C for the tiled form. The block of the right operand (block_k x block_n) is read again by every tile of the
+// block and should stay in the second-level cache (1 MB on common servers); a block of C is up to 512 high so that
+// packing that block is paid back by many tiles. Small products are cut finer, first in M: narrow blocks pack the left
+// operand for few panels.
 static void cut_tiles(MuseProduct *p, bool bytes) {
   int64_t max_m = 512, max_n = bytes ? 128 : 256, count_m = muse_ceil_div(p->M, max_m);
   const double worth_a_task = 6e6; // products
-  p->block_k = min_i64(p->K, bytes ? 2560 : 512); // bytes: a multiple of the 256 trits and of the 320 trits of a packed block
+  // bytes: a multiple of the 256 trits and of the 320 trits of a packed block
+  p->block_k = min_i64(p->K, bytes ? 2560 : 512);
   p->block_n = min_i64(muse_round_up(p->N, MUSE_TILE_MAX_N), max_n);
   for (;;) {
     p->block_m = count_m == 1 ? p->M : muse_round_up(muse_ceil_div(p->M, count_m), MUSE_BLOCK_UNIT);
@@ -105,7 +107,8 @@ static void fill_scratch(MuseProductKernel *out) {
     b_bytes = max_i64(b_bytes, k * element * muse_round_up(p->block_n, MUSE_TILE_MAX_N));
     a_bytes = max_i64(a_bytes, (k * element + 4 * MUSE_TILE_ROW_PAD) * (MUSE_TILE_MAX_M + 16));
     if (k_is_first(p->anchor)) a_bytes = max_i64(a_bytes, MUSE_LEFT_TILES * MUSE_TILE_MAX_M * k * element);
-    c_bytes = max_i64(c_bytes, 4 * muse_round_up(p->block_n, MUSE_TILE_MAX_N) * (p->block_k < p->K ? tiles_m : MUSE_TILE_MAX_M));
+    c_bytes = max_i64(c_bytes,
+                      4 * muse_round_up(p->block_n, MUSE_TILE_MAX_N) * (p->block_k < p->K ? tiles_m : MUSE_TILE_MAX_M));
   }
   out->packed_b = 0;
   out->packed_a = muse_round_up(b_bytes, 64);

@@ -7,7 +7,8 @@
 // D elements of the d1 x d2 matrix E = sum_rho cos_rho core1[i1,rho,:] (x) core2[i2,rho,:].
 //
 // tt_gather: a task computes tokens_per_task rows.
-// tt_gather_grad: a first task sorts the tokens by i1 and by i2 (stable, so sums have the order of the tokens); then one
+// tt_gather_grad: a first task sorts the tokens by i1 and by i2 (stable, so sums have the order of the tokens); then
+// one
 //   task for each i1 and each i2 sums  T[i1] = sum core2[i2] G^T,  U[i2] = sum core1[i1] G  over its tokens, where G is
 //   the d1 x d2 gradient of the row; then one task a rho makes  dcos_rho = sum T core1,  dcore1 = cos_rho T,
 //   dcore2 = cos_rho U.

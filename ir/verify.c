@@ -425,13 +425,15 @@ static MuseStatus verify_known_attrs(const MuseModule *module, MuseDiag *diag) {
   for (int i = 0; i < module->n_buffers; i++)
     MUSE_TRY(verify_attr_kinds(&module->buffers[i]->attrs, "buffer @", module->buffers[i]->name, diag));
   const MuseAttr *steps = muse_attr_find(&module->attrs, "gradient_accumulation_steps");
-  if (steps && steps->i < 1) return muse_error(diag, MUSE_ERR_INPUT, "the module's gradient_accumulation_steps must be at least 1");
+  if (steps && steps->i < 1)
+    return muse_error(diag, MUSE_ERR_INPUT, "the module's gradient_accumulation_steps must be at least 1");
   for (const MuseFunc *f = module->first_func; f; f = f->next) {
     MUSE_TRY(verify_attr_kinds(&f->attrs, "function @", f->name ? f->name : "", diag));
     if (!muse_attr_bool_or(&f->attrs, "differentiate", false)) continue;
     const MuseOp *ret = f->body.last;
     if (!ret || ret->n_operands < 1 || ret->operands[0]->type.rank != 0 || ret->operands[0]->type.dtype != MUSE_F32)
-      return muse_error(diag, MUSE_ERR_INPUT, "function @%s is to be differentiated, so its first result must be the loss, f32[]", f->name);
+      return muse_error(diag, MUSE_ERR_INPUT,
+                        "function @%s is to be differentiated, so its first result must be the loss, f32[]", f->name);
   }
   return MUSE_OK;
 }

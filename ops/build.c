@@ -1,5 +1,5 @@
-// Builders: create an op, infer its result types, insert it. Operands come from the compiler itself, so that a refusal here is
-// a bug and aborts with the sentence of the inference.
+// Builders: create an op, infer its result types, insert it. Operands come from the compiler itself, so that a refusal
+// here is a bug and aborts with the sentence of the inference.
 
 #include "ops/hooks.h"
 

@@ -1,5 +1,5 @@
-// rms_norm and softmax: composites over the last dimension. Operands may be storage types; arithmetic and result are f32 (f64 for
-// f64 operands), because norms and softmax stay in f32 under mixed precision (docs/model.md section 6).
+// rms_norm and softmax: composites over the last dimension. Operands may be storage types; arithmetic and result are
+// f32 (f64 for f64 operands), because norms and softmax stay in f32 under mixed precision (docs/model.md section 6).
 
 #include "ops/hooks.h"
 

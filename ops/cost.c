@@ -1,6 +1,7 @@
 // Fewest bytes and the operations of an op or kernel: what estimates print and what measured times are compared with.
-// flops counts float additions and multiplications (a fused one is two), int_ops the integer ones of the trit and int8 products.
-// A transcendental counts as many operations as its usual polynomial has, so that "map" kernels are not called free.
+// flops counts float additions and multiplications (a fused one is two), int_ops the integer ones of the trit and int8
+// products. A transcendental counts as many operations as its usual polynomial has, so that "map" kernels are not
+// called free.
 
 #include "ops/hooks.h"
 
@@ -48,15 +49,16 @@ static double window_pairs(const MuseOp *op) {
   return dim(op, 0, 0) * dim(op, 0, 2) * (tokens * window - window * (window - 1) / 2);
 }
 
-// Logits of N rows against a tensor-train table: contraction of x with core2 for every i2, then with core1; or the table's rows
-// made once and used by all. Whichever is less.
+// Logits of N rows against a tensor-train table: contraction of x with core2 for every i2, then with core1; or the
+// table's rows made once and used by all. Whichever is less.
 static double tt_logits_flops(const MuseOp *op, double vocab) {
   double N = dim(op, 0, 0), D = dim(op, 0, 1), r = dim(op, 1, 1), d1 = dim(op, 1, 2), v2 = dim(op, 2, 0);
   double factored = N * (2 * v2 * r * D + 2 * vocab * r * d1), table = 2 * vocab * r * D + 2 * N * vocab * D;
   return fmin(factored, table);
 }
 
-// Chunked resolvent scan, C tokens a chunk: scores and values inside a chunk, state in and out, all with complex weights.
+// Chunked resolvent scan, C tokens a chunk: scores and values inside a chunk, state in and out, all with complex
+// weights.
 static double resolvent_flops(const MuseOp *op) {
   double tokens = elements(op->operands[0]), d = dim(op, 0, 3), C = fmin(64, dim(op, 0, 1));
   return tokens * (2 * C + 4 * C + 8 * d);

@@ -1,5 +1,5 @@
-// The head: logits = x * table^T, loss = mean over rows of logsumexp(logits) - logits[target], in nats. The table is dense
-// [V,D] (cross_entropy) or a tensor train (tt_cross_entropy). The gradient ops compute the loss on the way.
+// The head: logits = x * table^T, loss = mean over rows of logsumexp(logits) - logits[target], in nats. The table is
+// dense [V,D] (cross_entropy) or a tensor train (tt_cross_entropy). The gradient ops compute the loss on the way.
 #include "ops/tensor_train.h"
 
 #include "ops/hooks.h"
@@ -41,7 +41,8 @@ static MuseStatus check_train(const MuseOp *op, MuseDiag *diag) {
   return muse_tt_check(op, 1, muse_op_int(op, "vocab"), op->operands[0]->type.dim[1], diag);
 }
 
-// The loss of all rows, and with dx (may be NULL) the gradients times d_loss; `row_grad` receives the gradient of each table row.
+// The loss of all rows, and with dx (may be NULL) the gradients times d_loss; `row_grad` receives the gradient of each
+// table row.
 typedef struct Head {
   const MuseTensor *x, *targets;
   int64_t N, D, V;

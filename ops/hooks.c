@@ -1,4 +1,5 @@
-// The tables that lead from an op kind to its hooks, made from ops.def. A hook that is missing is an error of the linker.
+// The tables that lead from an op kind to its hooks, made from ops.def. A hook that is missing is an error of the
+// linker.
 
 #include "ops/hooks.h"
 

@@ -6,8 +6,10 @@
 
 #include "ops/ops.h"
 
-// muse_infer_NAME    result types; operand count and attribute kinds have been checked, everything else it must check itself
-// muse_eval_NAME     fills out_results (already created with the op's result types, zeroed); rounding to storage is done by the caller
+// muse_infer_NAME    result types; operand count and attribute kinds have been checked, everything else it must check
+//   itself
+// muse_eval_NAME     fills out_results (already created with the op's result types, zeroed); rounding to storage is
+//   done by the caller
 // muse_grad_NAME     writes g->d_operands (all NULL before the call); at least one of g->d_results is not NULL
 // muse_decompose_NAME builds the replacement at b and writes one value for each result
 #define MUSE_OP(name, class_, min_operands, max_operands, results, traits, attrs)                                     \
@@ -29,8 +31,8 @@ static inline MuseType muse_operand_type(const MuseOp *op, int index) { return o
 static inline bool muse_dtype_is_storage_float(MuseDtype d) { return d == MUSE_F32 || d == MUSE_BF16 || d == MUSE_F16; }
 static inline bool muse_dtype_is_compute_float(MuseDtype d) { return d == MUSE_F32 || d == MUSE_F64; }
 
-// Cotangent of an operand: `value` has the broadcast shape; it is summed to the operand's shape and cast to its dtype. Leaves
-// NULL when the operand is not a float.
+// Cotangent of an operand: `value` has the broadcast shape; it is summed to the operand's shape and cast to its dtype.
+// Leaves NULL when the operand is not a float.
 void muse_grad_give(MuseGrad *g, int operand, MuseValue *value);
 
 // Element offsets (in elements, 0 where the operand is stretched) to walk `from` along the dimensions of `shape`.
@@ -45,8 +47,8 @@ MuseValue *muse_build_scale(MuseBuilder *b, MuseValue *x, double factor);
 MuseValue *muse_build_offset(MuseBuilder *b, MuseValue *x, double addend);
 MuseValue *muse_build_clip(MuseBuilder *b, MuseValue *x, double low, double high);
 MuseValue *muse_build_stochastic_round(MuseBuilder *b, MuseValue *x, MuseValue *rng, int64_t rng_id);
-// Sum of all elements as a scalar, over the last dimension first and then over the rows: each f32 accumulation stays short,
-// so the error grows with sqrt of both lengths instead of their product.
+// Sum of all elements as a scalar, over the last dimension first and then over the rows: each f32 accumulation stays
+// short, so the error grows with sqrt of both lengths instead of their product.
 MuseValue *muse_build_sum_by_rows(MuseBuilder *b, MuseValue *x);
 
 #endif

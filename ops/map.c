@@ -1,5 +1,5 @@
-// Map ops: element by element with NumPy broadcasting. Types, exact evaluation, gradients. (rope, a map op with a shape of its
-// own, is in rope.c.)
+// Map ops: element by element with NumPy broadcasting. Types, exact evaluation, gradients. (rope, a map op with a shape
+// of its own, is in rope.c.)
 
 #include "ops/hooks.h"
 

@@ -41,7 +41,8 @@ void muse_eval_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *
     }
 }
 
-// C = A' B' with A' = A or A^T and B' = B or B^T:  dA' = dC B'^T,  dB' = A'^T dC,  each transposed back as A and B are stored.
+// C = A' B' with A' = A or A^T and B' = B or B^T:  dA' = dC B'^T,  dB' = A'^T dC,  each transposed back as A and B are
+//   stored.
 void muse_grad_matmul(MuseGrad *g) {
   MuseValue *d = g->d_results[0];
   MuseValue *a = g->op->operands[0], *b = g->op->operands[1];

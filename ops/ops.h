@@ -4,7 +4,7 @@
 #include "ir/op.h"
 #include "ir/verify.h"
 
-// ---- building: every builder infers the result type and asserts that it can (the lowering hands in legal operands) ----
+// ---- building: every builder infers the result type and asserts that it can (the lowering hands in legal operands)
 typedef struct MuseBuilder {
   MuseModule *module;
   MuseRegion *region;
@@ -18,7 +18,8 @@ MuseBuilder muse_builder_at_end(MuseModule *module, MuseRegion *region);
 MuseBuilder muse_builder_before(MuseModule *module, MuseOp *op); // takes loc, layer and stage from op
 
 // Creates, infers, inserts. `attrs` may be NULL; attributes are copied.
-MuseOp *muse_build_op(MuseBuilder *b, MuseOpKind kind, int n_operands, MuseValue *const *operands, const MuseAttrList *attrs);
+MuseOp *muse_build_op(MuseBuilder *b, MuseOpKind kind, int n_operands, MuseValue *const *operands,
+                      const MuseAttrList *attrs);
 // The same with a status instead of an abort (the parser of texts from outside uses inference through the verifier).
 
 MuseValue *muse_build_unary(MuseBuilder *b, MuseOpKind kind, MuseValue *x);
@@ -32,7 +33,8 @@ MuseValue *muse_build_reduce_last(MuseBuilder *b, MuseOpKind kind, MuseValue *x)
 MuseValue *muse_build_reduce_all(MuseBuilder *b, MuseOpKind kind, MuseValue *x); // all axes, reshaped to a scalar
 MuseValue *muse_build_reshape(MuseBuilder *b, MuseValue *x, int rank, const int64_t *shape); // x itself when equal
 MuseValue *muse_build_broadcast(MuseBuilder *b, MuseValue *x, MuseType shape_of);
-MuseValue *muse_build_sum_to(MuseBuilder *b, MuseValue *x, MuseType shape_of);   // adjoint of broadcasting: sums and reshapes to the shape
+// adjoint of broadcasting: sums and reshapes to the shape
+MuseValue *muse_build_sum_to(MuseBuilder *b, MuseValue *x, MuseType shape_of);
 MuseValue *muse_build_transpose(MuseBuilder *b, MuseValue *x, int rank, const int64_t *perm);
 MuseValue *muse_build_matmul(MuseBuilder *b, MuseValue *a, MuseValue *c, bool trans_a, bool trans_b);
 MuseValue *muse_build_rope(MuseBuilder *b, MuseValue *x, MuseValue *table, bool inverse);
@@ -41,8 +43,8 @@ MuseValue *muse_build_rms_norm(MuseBuilder *b, MuseValue *x, MuseValue *w_or_nul
 // ---- hooks (tables made from ops.def) ----
 MuseStatus muse_ops_infer(const MuseOp *op, MuseType *out_types, MuseDiag *diag); // out_types: room for op->n_results
 
-// Reverse mode: for an op of the forward program with cotangents of its results (NULL: zero), builds the cotangents of its
-// operands (NULL: none) into out_cotangents. `rng` is u32[2] or NULL.
+// Reverse mode: for an op of the forward program with cotangents of its results (NULL: zero), builds the cotangents of
+// its operands (NULL: none) into out_cotangents. `rng` is u32[2] or NULL.
 typedef struct MuseGrad {
   MuseBuilder *b;
   MuseOp *op;
@@ -57,8 +59,8 @@ void muse_op_grad(MuseGrad *g);
 void muse_op_decompose(MuseBuilder *b, MuseOp *op, MuseValue **out_results);
 
 // ---- the slow exact oracle ----
-// All elements as doubles, row-major (trits as -1,0,1; ints exact up to 2^53). `round_storage` in MuseEval rounds every result to
-// its storage type (f32 to float, bf16...), otherwise float types keep f64 precision.
+// All elements as doubles, row-major (trits as -1,0,1; ints exact up to 2^53). `round_storage` in MuseEval rounds every
+// result to its storage type (f32 to float, bf16...), otherwise float types keep f64 precision.
 typedef struct MuseTensor { MuseType type; double *data; } MuseTensor;
 
 typedef struct MuseEval {
@@ -79,6 +81,8 @@ typedef struct MuseCost { double bytes, flops, int_ops; } MuseCost;
 MuseCost muse_op_cost(const MuseOp *op);         // bytes: operands + results once
 MuseCost muse_kernel_cost(const MuseOp *kernel); // bytes: kernel operands + results once; ops of the body summed
 
-static inline MuseStatus muse_ops_verify(MuseModule *module, MuseDiag *diag) { return muse_verify_module(module, muse_ops_infer, diag); }
+static inline MuseStatus muse_ops_verify(MuseModule *module, MuseDiag *diag) {
+  return muse_verify_module(module, muse_ops_infer, diag);
+}
 
 #endif

@@ -1,5 +1,5 @@
-// Optimizer steps: AdamW, the pieces of the global-norm clip, and the compact Adafactor with int8 latents. Formulas: docs/model.md
-// section 6. Composites: they become a few map kernels.
+// Optimizer steps: AdamW, the pieces of the global-norm clip, and the compact Adafactor with int8 latents. Formulas:
+// docs/model.md section 6. Composites: they become a few map kernels.
 
 #include "ops/hooks.h"
 
@@ -108,7 +108,8 @@ void muse_decompose_sum_squares(MuseBuilder *b, MuseOp *op, MuseValue **out) {
 //   u = g / sqrt(r'_n c'_k / mean r')             u /= max(1, rms(u))
 //   m = momentum (m8 mscale) + (1-momentum) u     mscale' = max_k|m| / 127      m8' = clip(SR(m / mscale'), -127, 127)
 //   w8' = clip(SR(w8 (1 - lr weight_decay) - lr m / delta), -127, 127)
-// The step uses m before it is rounded. Streams: 2 rng_id for m8, 2 rng_id + 1 for w8. e keeps 0/0 out for rows without gradient.
+// The step uses m before it is rounded. Streams: 2 rng_id for m8, 2 rng_id + 1 for w8. e keeps 0/0 out for rows without
+// gradient.
 
 #define MEAN_FLOOR 1e-30
 #define MOMENT_FLOOR 1e-30 // least max|m|, so that a row of zeros has a scale

@@ -1,9 +1,10 @@
-// BitNet b1.58 (arXiv:2402.17764) and the int8 cores of the tensor train: quantisation, BitLinear, its straight-through backward
-// products. Formulas: docs/model.md section 2. All of them are composites: their evaluation here is written from the formulas, their
-// decomposition from map ops, reductions and the structured products, and a test compares the two.
+// BitNet b1.58 (arXiv:2402.17764) and the int8 cores of the tensor train: quantisation, BitLinear, its straight-through
+// backward products. Formulas: docs/model.md section 2. All of them are composites: their evaluation here is written
+// from the formulas, their decomposition from map ops, reductions and the structured products, and a test compares the
+// two.
 //
-// Random streams: an op with rng_id n draws with the ids 2n (bit_linear_dx, first use) and 2n+1 (bit_linear_dw, second use), so
-// the two products of one BitLinear share the rng_id of the forward op.
+// Random streams: an op with rng_id n draws with the ids 2n (bit_linear_dx, first use) and 2n+1 (bit_linear_dw, second
+// use), so the two products of one BitLinear share the rng_id of the forward op.
 
 #include "ops/hooks.h"
 
@@ -96,7 +97,8 @@ void muse_eval_ternarize(const MuseEval *eval, const MuseOp *op, const MuseTenso
 
 void muse_decompose_ternarize(MuseBuilder *b, MuseOp *op, MuseValue **out) {
   MuseValue *w = muse_build_cast(b, op->operands[0], MUSE_F32);
-  // Rows first, then the sum of the rows: one f32 sum over 10^8 weights would lose the digits that decide trits near a half.
+  // Rows first, then the sum of the rows: one f32 sum over 10^8 weights would lose the digits that decide trits near a
+  // half.
   MuseValue *sum = muse_build_sum_by_rows(b, muse_build_unary(b, MUSE_OP_abs, w));
   MuseValue *mean = muse_build_scale(b, sum, 1.0 / (double)muse_type_elements(w->type));
   MuseValue *gamma = muse_build_binary(b, MUSE_OP_max, mean, muse_build_const(b, GAMMA_FLOOR));
@@ -213,8 +215,8 @@ static double round_gradient(double x, double scale, int64_t index, const MuseOp
   return clip(floor(x / scale + u), -127, 127);
 }
 
-// Replaces values [0, n) with stride by their int8 approximation times its scale; the same in exact arithmetic as a product of
-// the int8 values with the scale applied behind it.
+// Replaces values [0, n) with stride by their int8 approximation times its scale; the same in exact arithmetic as a
+// product of the int8 values with the scale applied behind it.
 static void round_line(double *z, int64_t n, int64_t stride, int64_t first, const MuseOp *op, const MuseTensor *rng,
                        int stream) {
   double top = SCALE_FLOOR;
@@ -256,7 +258,8 @@ static MuseValue *build_gradient_int8(MuseBuilder *b, MuseValue *z, int64_t axis
 }
 
 void muse_decompose_bit_linear_dx(MuseBuilder *b, MuseOp *op, MuseValue **out) {
-  // The transposed matrix is packed on its own, so that the product is the forward's: rows of trits along the summed dimension.
+  // The transposed matrix is packed on its own, so that the product is the forward's: rows of trits along the summed
+  // dimension.
   MuseOp *ternary = build_ternarize(b, op->operands[1], true);
   MuseValue *t = ternary->results[0], *gamma = ternary->results[1];
   MuseValue *dy = muse_build_cast(b, op->operands[0], MUSE_F32);
@@ -344,7 +347,8 @@ void muse_decompose_fake_quantize(MuseBuilder *b, MuseOp *op, MuseValue **out) {
   MuseValue *scale = muse_build_scale(b, top, 1.0 / 127);
   // The ratio in f64: in f32 one that is next to a half would round to the other side, which a whole model can hear.
   MuseValue *exact = muse_build_scale(b, muse_build_cast(b, top, MUSE_F64), 1.0 / 127);
-  MuseValue *q = muse_build_unary(b, MUSE_OP_round, muse_build_binary(b, MUSE_OP_div, muse_build_cast(b, x, MUSE_F64), exact));
+  MuseValue *q = muse_build_unary(b, MUSE_OP_round,
+                                  muse_build_binary(b, MUSE_OP_div, muse_build_cast(b, x, MUSE_F64), exact));
   q = muse_build_cast(b, q, MUSE_F32);
   out[0] = muse_build_reshape(b, build_mul(b, muse_build_clip(b, q, -127, 127), scale), 3, type.dim);
 }

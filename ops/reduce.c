@@ -1,4 +1,5 @@
-// reduce_sum and reduce_max over a set of axes; reduced dimensions stay as 1, so that a result broadcasts back to its operand.
+// reduce_sum and reduce_max over a set of axes; reduced dimensions stay as 1, so that a result broadcasts back to its
+// operand.
 
 #include "ops/hooks.h"
 

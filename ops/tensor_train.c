@@ -1,4 +1,5 @@
-// The tensor-train embedding (QHTT) and its products:  row i = i1*v2 + i2 of the table is the first D elements of the d1 x d2
+// The tensor-train embedding (QHTT) and its products:  row i = i1*v2 + i2 of the table is the first D elements of the
+//   d1 x d2
 // matrix  E_i = sum_rho cosphase_rho * core1[i1,rho,:] (x) core2[i2,rho,:],  row-major. Section 3 of docs/model.md.
 #include "ops/tensor_train.h"
 

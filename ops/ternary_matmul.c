@@ -80,8 +80,8 @@ MuseStatus muse_infer_pack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag
   return MUSE_OK;
 }
 
-// clip(round(w/gamma), -1, 1), half to even, is 1 exactly when w > gamma/2: at one half the even neighbour is 0. Halving is exact,
-// so f32 kernels and this f64 evaluation agree on every element. NaN becomes 0.
+// clip(round(w/gamma), -1, 1), half to even, is 1 exactly when w > gamma/2: at one half the even neighbour is 0.
+// Halving is exact, so f32 kernels and this f64 evaluation agree on every element. NaN becomes 0.
 void muse_eval_pack_trits(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) {
   int64_t N = in[0].type.dim[0], K = in[0].type.dim[1];
   bool transpose = muse_op_bool(op, "transpose");

@@ -28,7 +28,9 @@ MuseType muse_row_shape(MuseType type) {
 }
 
 bool muse_same_op(const MuseOp *a, const MuseOp *b) {
-  if (a->kind != b->kind || a->n_operands != b->n_operands || a->n_results != b->n_results || a->attrs.len != b->attrs.len) return false;
+  if (a->kind != b->kind || a->n_operands != b->n_operands || a->n_results != b->n_results ||
+      a->attrs.len != b->attrs.len)
+    return false;
   for (int i = 0; i < a->n_operands; i++)
     if (a->operands[i] != b->operands[i]) return false;
   for (int i = 0; i < a->n_results; i++)

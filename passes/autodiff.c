@@ -1,10 +1,10 @@
-// autodiff: reverse mode. A function marked `differentiate` returns its loss as result 0; the pass appends the backward program
-// and one more result for each parameter that the loss depends on, bound to the buffer grad.NAME.
+// autodiff: reverse mode. A function marked `differentiate` returns its loss as result 0; the pass appends the backward
+// program and one more result for each parameter that the loss depends on, bound to the buffer grad.NAME.
 //   before: func @grad(%w {buffer = "w"}, ...) {differentiate = true} { ...; return %loss }
 //   after:  ... backward ops (stage backward, layer of the op they belong to) ...; return %loss, %dw
-// The cotangent of the loss is 1/gradient_accumulation_steps. With more than one micro-batch a step the old content of grad.NAME
-// is added, so that the caller only has to zero the buffers before the first one.
-// A parameter kept as int8 latents (argument attribute `latent`) enters as mul(cast(w8), delta): its gradient is that product's.
+// The cotangent of the loss is 1/gradient_accumulation_steps. With more than one micro-batch a step the old content of
+// grad.NAME is added, so that the caller only has to zero the buffers before the first one. A parameter kept as int8
+// latents (argument attribute `latent`) enters as mul(cast(w8), delta): its gradient is that product's.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 
@@ -32,7 +32,8 @@ static void accumulate(Autodiff *a, MuseBuilder *b, MuseValue *v, MuseValue *c) 
   }
   // Cotangents of 16-bit activations are added in f32.
   MuseDtype sum_dtype = v->type.dtype == MUSE_F64 ? MUSE_F64 : MUSE_F32;
-  MuseValue *sum = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, sum_dtype), muse_build_cast(b, c, sum_dtype));
+  MuseValue *sum = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, sum_dtype),
+                                     muse_build_cast(b, c, sum_dtype));
   *slot = muse_build_cast(b, sum, v->type.dtype);
 }
 
@@ -53,9 +54,11 @@ static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
 // The value whose cotangent is the gradient of argument `index`: the argument, or the dequantised latent.
 static MuseValue *gradient_point(MuseFunc *fn, int index) {
   MuseValue *arg = fn->body.args[index];
-  if (!fn->body.arg_attrs || !muse_attr_bool_or(&fn->body.arg_attrs[index], "latent", false)) return muse_dtype_is_float(arg->type.dtype) ? arg : NULL;
+  if (!fn->body.arg_attrs || !muse_attr_bool_or(&fn->body.arg_attrs[index], "latent", false))
+    return muse_dtype_is_float(arg->type.dtype) ? arg : NULL;
   for (MuseOp *op = fn->body.first; op; op = op->next)
-    if (op->kind == MUSE_OP_mul && op->operands[0]->def && op->operands[0]->def->kind == MUSE_OP_cast && op->operands[0]->def->operands[0] == arg)
+    if (op->kind == MUSE_OP_mul && op->operands[0]->def && op->operands[0]->def->kind == MUSE_OP_cast &&
+        op->operands[0]->def->operands[0] == arg)
       return op->results[0];
   return NULL;
 }
@@ -66,7 +69,8 @@ static void append_results(Autodiff *a, MuseOp *ret, int n_args, int64_t micro_b
   int n = ret->n_operands, cap = n + n_args;
   MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, cap);
   MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, cap);
-  for (int i = 0; i < n; i++) values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
+  for (int i = 0; i < n; i++)
+    values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
   for (int i = 0; i < n_args; i++) {
     const char *name = muse_func_arg_buffer(fn, i);
     const MuseBuffer *buffer = name ? muse_module_buffer(m, name) : NULL;

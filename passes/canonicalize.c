@@ -1,4 +1,5 @@
-// canonicalize: one form for what can be written in several, so that cse and the fusion passes see equal things as equal.
+// canonicalize: one form for what can be written in several, so that cse and the fusion passes see equal things as
+// equal.
 //   before: %1 = reshape %0 {shape = [4,6]}      after: %2 = reshape %0 {shape = [24]}
 //           %2 = reshape %1 {shape = [24]}
 // Legal because a view of a view is a view, and x+0, x*1, cast to its own type and double negation are x (x+0 only
@@ -39,7 +40,8 @@ bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
   for (MuseOp *op = fn->body.first, *next; op; op = next) {
     next = op->next;
     muse_rewrite_operands(&r, op);
-    if (muse_op_info(op->kind)->traits & MUSE_TRAIT_COMMUTATIVE && muse_is_const(op->operands[0], NULL) && !muse_is_const(op->operands[1], NULL)) {
+    if (muse_op_info(op->kind)->traits & MUSE_TRAIT_COMMUTATIVE && muse_is_const(op->operands[0], NULL) &&
+        !muse_is_const(op->operands[1], NULL)) {
       MuseValue *t = op->operands[0];
       op->operands[0] = op->operands[1];
       op->operands[1] = t;

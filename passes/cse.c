@@ -2,8 +2,8 @@
 //   before: %2, %3 = quantize_rows %1 ...      after: one of them
 //           %7, %8 = quantize_rows %1 ...
 // Legal because ops have no side effects; random ops are equal only with equal rng_id, and then draw equal numbers.
-// In a function with recomputation (attribute `remat`) ops of different stages are not merged: the backward part must not
-// reach back to a forward value that remat has just recomputed.
+// In a function with recomputation (attribute `remat`) ops of different stages are not merged: the backward part must
+// not reach back to a forward value that remat has just recomputed.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 

@@ -1,4 +1,5 @@
-// dce: removes ops whose results nothing uses, function arguments without a use, and (after the last function) buffers that no
+// dce: removes ops whose results nothing uses, function arguments without a use, and (after the last function) buffers
+// that no
 // function binds, except parameters. Legal because ops have no side effects.
 #include "passes/rewrite.h"
 
@@ -53,7 +54,8 @@ static bool remove_buffers(MuseModule *module) {
     MuseBuffer **list = MUSE_NEW_ARRAY(module->arena, MuseBuffer *, kept);
     kept = 0;
     for (int i = 0; i < before; i++)
-      if (strcmp(module->buffers[i]->role, "param") == 0 || muse_map_get(used, module->buffers[i]->name)) list[kept++] = module->buffers[i];
+      if (strcmp(module->buffers[i]->role, "param") == 0 || muse_map_get(used, module->buffers[i]->name))
+        list[kept++] = module->buffers[i];
     muse_module_set_buffers(module, list, kept);
   }
   muse_map_destroy(used);

@@ -10,7 +10,9 @@
 
 static bool foldable(const MuseOp *op) {
   const MuseOpInfo *info = muse_op_info(op->kind);
-  if (info->class_ != MUSE_CLASS_MAP || op->kind == MUSE_OP_const || op->kind == MUSE_OP_rope || (info->traits & MUSE_TRAIT_RANDOM)) return false;
+  if (info->class_ != MUSE_CLASS_MAP || op->kind == MUSE_OP_const || op->kind == MUSE_OP_rope ||
+      (info->traits & MUSE_TRAIT_RANDOM))
+    return false;
   if (op->results[0]->type.rank != 0 || op->results[0]->type.dtype == MUSE_BOOL) return false;
   for (int i = 0; i < op->n_operands; i++)
     if (!muse_is_const(op->operands[i], NULL)) return false;

@@ -30,7 +30,8 @@ static Escape escape_of(const MuseGraph *g, int i, const bool *member) {
     int user = g->users[e];
     if (member[user]) continue;
     MuseOpClass c = muse_op_info(g->op[user]->kind)->class_;
-    bool map = (c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || g->op[user]->kind == MUSE_OP_broadcast) && g->op[user]->kind != MUSE_OP_rope;
+    bool map = (c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || g->op[user]->kind == MUSE_OP_broadcast) &&
+               g->op[user]->kind != MUSE_OP_rope;
     if (!map || g->group[user] >= 0) return MUST_BE_STORED;
     escape = TO_MAPS;
   }
@@ -47,8 +48,8 @@ static void mark_needed(const MuseGraph *g, int i, const bool *member, bool *nee
   }
 }
 
-// Whether every way from the anchor to a member that escapes to maps goes through `cut` (so that those maps can compute it from
-// cut's value): walks back from i and must not meet the anchor without meeting cut.
+// Whether every way from the anchor to a member that escapes to maps goes through `cut` (so that those maps can compute
+// it from cut's value): walks back from i and must not meet the anchor without meeting cut.
 static bool only_through(const MuseGraph *g, int i, int cut, int anchor, const bool *member) {
   if (i == cut) return true;
   if (i == anchor) return false;
@@ -59,8 +60,9 @@ static bool only_through(const MuseGraph *g, int i, int cut, int anchor, const b
   return true;
 }
 
-// Of the values that would be stored for maps alone, the maps can compute all from one: the latest value that all of them come
-// from. Storing it alone instead of several saves memory traffic; what is then not needed leaves the epilogue.
+// Of the values that would be stored for maps alone, the maps can compute all from one: the latest value that all of
+// them come from. Storing it alone instead of several saves memory traffic; what is then not needed leaves the
+// epilogue.
 static void prune(MuseGraph *g, bool *member, const int *order, int n, int anchor) {
   int escaping = 0;
   for (int j = 0; j < n; j++) escaping += escape_of(g, order[j], member) == TO_MAPS;

@@ -1,10 +1,11 @@
-// fuse_map: maps, broadcasts and reductions over one domain become one kernel, so that a tensor crosses memory once for all of
-// them. What a body may hold is said in compiler/skel_map.h: values of the full shape S = [d0..dn-1, C] or of the row shape
-// [d0..dn-1, 1]; reductions over the last axis stay inside; reductions over leading axes ("terminal") only leave the kernel.
+// fuse_map: maps, broadcasts and reductions over one domain become one kernel, so that a tensor crosses memory once for
+// all of them. What a body may hold is said in compiler/skel_map.h: values of the full shape S = [d0..dn-1, C] or of
+// the row shape [d0..dn-1, 1]; reductions over the last axis stay inside; reductions over leading axes ("terminal")
+// only leave the kernel.
 //   before: %2 = mul %x, %x; %3 = reduce_sum %2 {axes = [1]}; %4 = rsqrt %3; %5 = mul %x, %4; %6 = mul %5, %w
 //   after:  %6 = kernel %x, %w {skeleton = "map"} { ... }
-// Legal because rows are independent: an element of a result depends on its own row only (terminal results on all rows, and
-// nothing in the kernel reads them), and an op joins only where no path leaves the group and comes back.
+// Legal because rows are independent: an element of a result depends on its own row only (terminal results on all rows,
+// and nothing in the kernel reads them), and an op joins only where no path leaves the group and comes back.
 #include "ir/base/vec.h"
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
@@ -15,7 +16,8 @@ enum { MAX_OPS = 64, MAX_EXTERNALS = 24 };
 
 typedef struct MapGroup {
   MuseType domain; // S, dtype irrelevant
-  bool all_rows;   // every member so far has the shape S with C = 1 (or is a reduction of such): S may still grow a last dimension
+  bool all_rows; // every member so far has the shape S with C = 1 (or is a reduction of such): S may still grow a last
+                 // dimension
   int n_ops, n_externals;
   MuseStage stage;
 } MapGroup;
@@ -25,7 +27,9 @@ typedef struct Fuser {
   MapGroup *group;
 } Fuser;
 
-static bool is_terminal(const MuseOp *op) { return muse_op_info(op->kind)->class_ == MUSE_CLASS_REDUCE && !muse_is_row_reduce(op); }
+static bool is_terminal(const MuseOp *op) {
+  return muse_op_info(op->kind)->class_ == MUSE_CLASS_REDUCE && !muse_is_row_reduce(op);
+}
 
 static bool is_candidate(const MuseOp *op) {
   MuseOpClass c = muse_op_info(op->kind)->class_;
@@ -52,7 +56,8 @@ static bool joint_domain(const MapGroup *group, const MuseOp *op, MuseType *out_
   return false;
 }
 
-// Operands that come from outside must broadcast to the domain; results of terminal reductions and rope's operand must not be members.
+// Operands that come from outside must broadcast to the domain; results of terminal reductions and rope's operand must
+// not be members.
 static bool operands_fit(const Fuser *f, int index, int group, MuseType domain) {
   const MuseOp *op = f->g.op[index];
   for (int k = 0; k < op->n_operands; k++) {
@@ -99,7 +104,9 @@ static void join(Fuser *f, int index, int group) {
 
 static bool may_merge(Fuser *f, int a, int b) {
   MapGroup *x = &f->group[a], *y = &f->group[b];
-  if (a == b || x->stage != y->stage || x->n_ops + y->n_ops > MAX_OPS || x->n_externals + y->n_externals > MAX_EXTERNALS) return false;
+  if (a == b || x->stage != y->stage || x->n_ops + y->n_ops > MAX_OPS ||
+      x->n_externals + y->n_externals > MAX_EXTERNALS)
+    return false;
   bool compatible = muse_type_same_shape(x->domain, y->domain) ||
                     (y->all_rows && muse_type_same_shape(y->domain, muse_row_shape(x->domain))) ||
                     (x->all_rows && muse_type_same_shape(x->domain, muse_row_shape(y->domain)));
@@ -111,7 +118,8 @@ static bool may_merge(Fuser *f, int a, int b) {
     for (int i = f->g.head_member[group]; i >= 0; i = f->g.next_member[i])
       for (int k = 0; k < f->g.op[i]->n_operands; k++) {
         int d = muse_graph_def(&f->g, f->g.op[i]->operands[k]);
-        if (d >= 0 && f->g.group[d] == other && (is_terminal(f->g.op[d]) || f->g.op[i]->kind == MUSE_OP_rope)) return false;
+        if (d >= 0 && f->g.group[d] == other && (is_terminal(f->g.op[d]) || f->g.op[i]->kind == MUSE_OP_rope))
+          return false;
         if ((d < 0 || f->g.group[d] != group) && !(f->g.op[i]->kind == MUSE_OP_rope && k == 1) &&
             !muse_type_broadcasts_to(f->g.op[i]->operands[k]->type, domain))
           return false;
@@ -144,7 +152,9 @@ static void candidate_groups(Fuser *f, int index, int *list, int *n, int max) {
         }
         continue;
       }
-      if (d < 0 || !muse_type_same_shape(op->operands[k]->type, shape_of(op)) || muse_type_elements(op->operands[k]->type) < 1024) continue;
+      if (d < 0 || !muse_type_same_shape(op->operands[k]->type, shape_of(op)) ||
+          muse_type_elements(op->operands[k]->type) < 1024)
+        continue;
       for (int e = f->g.user_start[d]; e < f->g.user_start[d + 1] && *n < max; e++) {
         int user_group = f->g.group[f->g.users[e]];
         bool seen = user_group < 0;

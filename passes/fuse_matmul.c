@@ -1,5 +1,5 @@
-// fuse_matmul: a kernel for each floating-point or int8 product with the maps that follow it (bias, activation, scales, the
-// addition of gradients), as fuse_ternary does for trits.
+// fuse_matmul: a kernel for each floating-point or int8 product with the maps that follow it (bias, activation, scales,
+// the addition of gradients), as fuse_ternary does for trits.
 //   before: %y = matmul %a, %b; %z = add %y, %bias; %k = softplus %z
 //   after:  %k = kernel %a, %b, %bias {skeleton = "matmul"} { ... }
 #include "passes/fuse_epilogue.h"

@@ -1,4 +1,5 @@
-// The pass manager: looks passes up, runs them over all functions, verifies after each (in release builds too), dumps and times.
+// The pass manager: looks passes up, runs them over all functions, verifies after each (in release builds too), dumps
+// and times.
 #include "passes/manager.h"
 
 #include "ir/base/io.h"
@@ -41,7 +42,10 @@ static MuseStatus run_and_verify(const MusePass *pass, MuseModule *module, bool 
   *out_changed = run_over_functions(pass, module);
   MuseStatus status = muse_ops_verify(module, diag);
   if (status != MUSE_OK)
-    return muse_error(diag, status, "the module is damaged after pass '%s'; this is a bug of MUSE: report it with the output of --dump-ir=before:%s", pass->name, pass->name);
+    return muse_error(diag, status,
+                      "the module is damaged after pass '%s'; this is a bug of MUSE: report it with the output of "
+                      "--dump-ir=before:%s",
+                      pass->name, pass->name);
   return MUSE_OK;
 }
 
@@ -93,7 +97,8 @@ static bool wants_dump(const MusePassOptions *o, const char *when, const char *n
   return false;
 }
 
-static MuseStatus dump(MuseModule *module, const MusePassOptions *o, int index, const char *name, const char *when, MuseDiag *diag) {
+static MuseStatus dump(MuseModule *module, const MusePassOptions *o, int index, const char *name, const char *when,
+                       MuseDiag *diag) {
   MuseStr text = {0};
   MuseStatus status = MUSE_OK;
   if (o->dump_dir) {
@@ -125,7 +130,8 @@ static int64_t count_ops(const MuseModule *module) {
   return n;
 }
 
-MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const MusePassOptions *options, MuseDiag *diag) {
+MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const MusePassOptions *options,
+                             MuseDiag *diag) {
   static const MusePassOptions defaults = {.bisect = -1};
   if (!options) options = &defaults;
   MUSE_TRY(check_options(names, options, diag));
@@ -136,7 +142,8 @@ MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const
     if (i < done) continue;
     if (options->bisect >= 0 && i >= options->bisect) break;
     if (listed(options->skip, options->n_skip, pass->name)) continue;
-    if (wants_dump(options, "before", pass->name, false)) MUSE_TRY(dump(module, options, i, pass->name, "before", diag));
+    if (wants_dump(options, "before", pass->name, false))
+      MUSE_TRY(dump(module, options, i, pass->name, "before", diag));
     bool changed;
     double start = now_ms();
     MUSE_TRY(run_and_verify(pass, module, &changed, diag));
@@ -144,8 +151,10 @@ MuseStatus muse_pipeline_run(const char *const *names, MuseModule *module, const
     if (options->resume) muse_attr_set_int(module, &module->attrs, "passes_done", i + 1);
     total += elapsed;
     if (options->time)
-      fprintf(stderr, "%3d  %-14s %8.2f ms  %6lld ops%s\n", i, pass->name, elapsed, (long long)count_ops(module), changed ? "" : "  unchanged");
-    if (wants_dump(options, "after", pass->name, changed)) MUSE_TRY(dump(module, options, i, pass->name, "after", diag));
+      fprintf(stderr, "%3d  %-14s %8.2f ms  %6lld ops%s\n", i, pass->name, elapsed, (long long)count_ops(module),
+              changed ? "" : "  unchanged");
+    if (wants_dump(options, "after", pass->name, changed))
+      MUSE_TRY(dump(module, options, i, pass->name, "after", diag));
     if (options->stop_after && strcmp(options->stop_after, pass->name) == 0) break;
   }
   if (options->time) fprintf(stderr, "     %-14s %8.2f ms\n", "all passes", total);

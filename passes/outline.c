@@ -1,6 +1,7 @@
-// outline: every op that is not yet in a kernel (and is not a reshape, which is an alias) gets one of its own; a constant that a
-// kernel reads from memory becomes a map kernel. Composites that are left (decompose was skipped) are decomposed first. The
-// module's level becomes "kernel".
+// outline: every op that is not yet in a kernel (and is not a reshape, which is an alias) gets one of its own; a
+// constant that a
+// kernel reads from memory becomes a map kernel. Composites that are left (decompose was skipped) are decomposed first.
+// The module's level becomes "kernel".
 //   before: %o = resolvent_scan %q, ...      after: %o = kernel %q, ... {skeleton = "resolvent_scan"} { ... }
 #include "passes/rewrite.h"
 
@@ -19,7 +20,9 @@ bool muse_pass_outline(MusePassCtx *cx, MuseFunc *fn) {
     MuseOpClass c = muse_op_info(op->kind)->class_;
     if (c == MUSE_CLASS_CONTROL || op->kind == MUSE_OP_reshape) continue;
     MUSE_ASSERT(c != MUSE_CLASS_COMPOSITE);
-    const char *skeleton = c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || op->kind == MUSE_OP_broadcast ? "map" : muse_op_info(op->kind)->name;
+    const char *skeleton = c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || op->kind == MUSE_OP_broadcast
+                               ? "map"
+                               : muse_op_info(op->kind)->name;
     if (op->kind == MUSE_OP_const && g.user_start[i] == g.user_start[i + 1]) continue;
     muse_graph_join(&g, i, muse_graph_new_group(&g, skeleton));
   }

@@ -1,9 +1,11 @@
-// pack_ternary: a parameter is ternarised once per update, not once per micro-batch. ternarize ops of parameters leave the
-// functions of the step; their results become buffers (role "packed") that @pack fills when a model is loaded and @update
-// refreshes right after it has written the parameter.
+// pack_ternary: a parameter is ternarised once per update, not once per micro-batch. ternarize ops of parameters leave
+// the
+// functions of the step; their results become buffers (role "packed") that @pack fills when a model is loaded and
+// @update refreshes right after it has written the parameter.
 //   before: func @grad(%w {buffer = "w"}) { %t, %g = ternarize %w; ... }
 //   after:  func @grad(%t {buffer = "trits.w"}, %g {buffer = "gamma.w"}) { ... }
-//           func @pack(%w {buffer = "w"}) { %t, %g = ternarize %w; return %t, %g }     (the same in @update, on its new w)
+//           func @pack(%w {buffer = "w"}) { %t, %g = ternarize %w; return %t, %g }     (the same in @update, on its new
+//   w)
 // Legal because a parameter changes only in @update.
 #include "passes/rewrite.h"
 
@@ -13,7 +15,8 @@ typedef struct Packed { const char *trits, *gamma; } Packed;
 
 // Where a weight value comes from: a parameter argument, or the dequantised latent of one (mul(cast(w8), delta)).
 static const char *parameter_of(MuseFunc *fn, const MuseValue *w) {
-  if (w->def && w->def->kind == MUSE_OP_mul && w->def->operands[0]->def && w->def->operands[0]->def->kind == MUSE_OP_cast)
+  if (w->def && w->def->kind == MUSE_OP_mul && w->def->operands[0]->def &&
+      w->def->operands[0]->def->kind == MUSE_OP_cast)
     w = w->def->operands[0]->def->operands[0];
   if (w->def) return NULL;
   const char *name = muse_func_arg_buffer(fn, w->index);
@@ -26,7 +29,8 @@ static void append_result(MuseModule *m, MuseFunc *fn, MuseValue *v, const char 
   int n = ret->n_operands;
   MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, n + 1);
   MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, n + 1);
-  for (int i = 0; i < n; i++) values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
+  for (int i = 0; i < n; i++)
+    values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
   values[n] = v;
   muse_attr_set_text(m, &attrs[n], "buffer", buffer);
   muse_op_set_operands(m, ret, n + 1, values);
@@ -52,7 +56,8 @@ static bool binds_result(const MuseFunc *fn, const char *buffer) {
   return false;
 }
 
-static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, const MuseBuffer *param, const Packed *p) {
+static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, const MuseBuffer *param,
+                        const Packed *p) {
   MuseBuilder b = muse_builder_before(m, fn->body.last);
   b.loc = ternarize->loc, b.layer = ternarize->layer, b.stage = MUSE_STAGE_UPDATE;
   MuseValue *w = current_value(fn, param);

@@ -1,8 +1,10 @@
-// quantize: BitNet's products become what is computed: rows quantised to int8, ternarised weights, exact integer products, scales.
+// quantize: BitNet's products become what is computed: rows quantised to int8, ternarised weights, exact integer
+// products, scales.
 //   before: %y = bit_linear %x, %w
-//   after:  %q, %a = quantize_rows %x;  %t, %g = ternarize %w;  %s = ternary_matmul %q, %t;  %y = scale of %s by %a and %g
-// The pieces stay composites (quantize_rows, ternarize), so that cse can share one quantisation among the products of an input
-// and pack_ternary can move ternarisation out of the step.
+//   after:  %q, %a = quantize_rows %x;  %t, %g = ternarize %w;  %s = ternary_matmul %q, %t;  %y = scale of %s by %a and
+//   %g
+// The pieces stay composites (quantize_rows, ternarize), so that cse can share one quantisation among the products of
+// an input and pack_ternary can move ternarisation out of the step.
 #include "passes/rewrite.h"
 
 static bool is_bit_linear(const MuseOp *op) {

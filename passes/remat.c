@@ -1,5 +1,5 @@
-// remat: in a function marked `remat` the backward part of a layer recomputes the layer's forward values from its input, so
-// that between the two sweeps only the inputs of the layers are kept.
+// remat: in a function marked `remat` the backward part of a layer recomputes the layer's forward values from its
+// input, so that between the two sweeps only the inputs of the layers are kept.
 //   before: forward of layer 3 ... backward of layer 3 uses its %h, %q, %u
 //   after:  ... the forward ops of layer 3 that these need are cloned in front of its first backward op
 // Legal because ops are pure, and random ones are keyed by their op id, so the clones give the same bits.
@@ -9,8 +9,10 @@ typedef struct Layer {
   MuseOp *first_backward;
 } Layer;
 
-static MuseValue *clone_value(MusePassCtx *cx, MuseRewriter *r, MuseValue **clone, MuseValue *v, int layer, MuseOp *before) {
-  if (!v->def || v->def->layer != layer || v->def->stage != MUSE_STAGE_FORWARD) return v; // the layer's input, an argument, a constant
+static MuseValue *clone_value(MusePassCtx *cx, MuseRewriter *r, MuseValue **clone, MuseValue *v, int layer,
+                              MuseOp *before) {
+  // the layer's input, an argument, a constant
+  if (!v->def || v->def->layer != layer || v->def->stage != MUSE_STAGE_FORWARD) return v;
   if (clone[v->id]) return clone[v->id];
   MuseOp *op = v->def;
   MuseValue *operands[16];
@@ -36,7 +38,8 @@ bool muse_pass_remat(MusePassCtx *cx, MuseFunc *fn) {
     if (op->layer >= n_layers) n_layers = op->layer + 1;
   Layer *layers = MUSE_NEW_ARRAY(cx->scratch, Layer, n_layers + 1);
   for (MuseOp *op = fn->body.first; op; op = op->next)
-    if (op->stage == MUSE_STAGE_BACKWARD && op->layer >= 0 && !layers[op->layer].first_backward) layers[op->layer].first_backward = op;
+    if (op->stage == MUSE_STAGE_BACKWARD && op->layer >= 0 && !layers[op->layer].first_backward)
+      layers[op->layer].first_backward = op;
   MuseValue **clone = MUSE_NEW_ARRAY(cx->scratch, MuseValue *, r.n_ids + 1);
   for (MuseOp *op = fn->body.first; op; op = op->next) {
     if (op->stage != MUSE_STAGE_BACKWARD || op->layer < 0) continue;

@@ -16,7 +16,9 @@ void muse_rewrite_begin(MuseRewriter *r, MuseArena *scratch, MuseFunc *fn) {
     for (int i = 0; i < op->n_results; i++) r->owner[op->results[i]->id] = op->results[i];
 }
 
-static bool known(const MuseRewriter *r, const MuseValue *v) { return v->id >= 0 && v->id < r->n_ids && r->owner[v->id] == v; }
+static bool known(const MuseRewriter *r, const MuseValue *v) {
+  return v->id >= 0 && v->id < r->n_ids && r->owner[v->id] == v;
+}
 
 MuseValue *muse_rewrite_resolve(const MuseRewriter *r, MuseValue *v) {
   while (known(r, v) && r->map[v->id]) v = r->map[v->id];
@@ -101,8 +103,8 @@ void muse_graph_build(MuseGraph *g, MuseArena *scratch, MuseFunc *fn) {
   find_users(g);
 }
 
-// The smallest first member of the groups whose last member is at or behind `index`. Values of groups that have shrunk or moved
-// stay in the tree: the answer may be too small, which costs time only.
+// The smallest first member of the groups whose last member is at or behind `index`. Values of groups that have shrunk
+// or moved stay in the tree: the answer may be too small, which costs time only.
 static int horizon_of(const MuseGraph *g, int index) {
   int low = g->n;
   for (int k = g->n - index; k > 0; k -= k & -k)
@@ -158,9 +160,9 @@ int muse_graph_def(const MuseGraph *g, const MuseValue *v) { return v->def ? (in
 typedef MUSE_VEC(int) IntVec;
 typedef MUSE_VEC(MuseValue *) ValueVec;
 
-// Walks backwards from the nodes on the stack; true when a member of `target` is met. A node in front of the target's first
-// member depends on it only through a group that reaches behind that member, or into such a group, and so on: the walk ends in
-// front of the place that no group reaches over (the horizon).
+// Walks backwards from the nodes on the stack; true when a member of `target` is met. A node in front of the target's
+// first member depends on it only through a group that reaches behind that member, or into such a group, and so on: the
+// walk ends in front of the place that no group reaches over (the horizon).
 static bool reaches(MuseGraph *g, IntVec *stack, int target) {
   int end = g->first_member[target];
   for (int low; (low = horizon_of(g, end)) < end;) end = low;
@@ -253,7 +255,8 @@ static int node_of(const MuseGraph *g, int op) { return g->group[op] >= 0 ? g->n
 
 static void heap_push(Outliner *o, int node) {
   int i = o->heap_len++;
-  while (i > 0 && o->priority[o->heap[(i - 1) / 2]] > o->priority[node]) o->heap[i] = o->heap[(i - 1) / 2], i = (i - 1) / 2;
+  while (i > 0 && o->priority[o->heap[(i - 1) / 2]] > o->priority[node])
+    o->heap[i] = o->heap[(i - 1) / 2], i = (i - 1) / 2;
   o->heap[i] = node;
 }
 
@@ -296,8 +299,8 @@ static MuseValue *body_operand(Outliner *o, MuseRegion *body, MuseOp *member, Mu
   return o->inside[v->id] = arg;
 }
 
-// The random ops of a body are numbered 0, 1, ...; their op ids move to the kernel's rng_ids, so that kernels that differ only in
-// op ids are the same code.
+// The random ops of a body are numbered 0, 1, ...; their op ids move to the kernel's rng_ids, so that kernels that
+// differ only in op ids are the same code.
 static void number_random_ops(MuseModule *m, MuseOp *kernel) {
   int64_t ids[64];
   int n = 0;

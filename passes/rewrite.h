@@ -3,8 +3,9 @@
 
 #include "passes/manager.h"
 
-// Replacing values while walking a function once, front to back: resolve the operands of each op before looking at it, replace
-// results as decided. Works over values that exist at begin; ops that are created later refer to resolved values already.
+// Replacing values while walking a function once, front to back: resolve the operands of each op before looking at it,
+// replace results as decided. Works over values that exist at begin; ops that are created later refer to resolved
+// values already.
 typedef struct MuseRewriter {
   MuseFunc *fn;
   MuseValue **owner; // by id: which value had it at begin
@@ -23,7 +24,8 @@ void muse_rewrite_replace_op(MuseRewriter *r, MuseOp *op, MuseValue *const *valu
 bool muse_decompose_where(MusePassCtx *cx, MuseFunc *fn, bool (*wanted)(const MuseOp *op));
 
 // --- grouping: the base of all fusion passes ---
-// The top-level ops of a function as an array (op->mark is the index), with users and a node for each op: its group, or itself.
+// The top-level ops of a function as an array (op->mark is the index), with users and a node for each op: its group, or
+// itself.
 typedef struct MuseGraph {
   MuseFunc *fn;
   MuseArena *scratch;

@@ -1,5 +1,5 @@
-// The command `bench`: every kernel of a plan, measured on the values of a real step and held against what the plan says it
-// costs and what the machine can do.
+// The command `bench`: every kernel of a plan, measured on the values of a real step and held against what the plan
+// says it costs and what the machine can do.
 #include "ir/base/vec.h"
 #include "ops/ops.h"
 #include "runtime/check_eval.h"
@@ -50,7 +50,10 @@ static bool collect_row(void *context, const MuseKernelVisit *visit) {
   for (size_t i = 0; i < b->rows.len; i++)
     if (b->rows.data[i].index == visit->kernel_index && b->rows.data[i].function == b->function) row = &b->rows.data[i];
   if (!row) {
-    Row fresh = {.function = b->function, .kernel = visit->kernel, .index = visit->kernel_index, .cost = muse_kernel_cost(visit->kernel)};
+    Row fresh = {.function = b->function,
+                 .kernel = visit->kernel,
+                 .index = visit->kernel_index,
+                 .cost = muse_kernel_cost(visit->kernel)};
     muse_vec_push(&b->rows, fresh);
     row = &muse_vec_last(&b->rows);
   }
@@ -75,8 +78,8 @@ static MuseStatus measure(Bench *b, const char *function, int64_t repeats, MuseD
   return status;
 }
 
-// Share of the time that the machine's peaks would need at least: 1 is as fast as can be. Small kernels whose data stay in the
-// caches may pass 1.
+// Share of the time that the machine's peaks would need at least: 1 is as fast as can be. Small kernels whose data stay
+// in the caches may pass 1.
 static double share_of_peak(const Row *r, const MusePeaks *p) {
   double least = r->cost.bytes / p->copy_bytes;
   least = fmax(least, r->cost.flops / p->flops);
@@ -92,17 +95,19 @@ static int slowest_first(const void *a, const void *b) {
 static void print_table(const Bench *b, const MusePeaks *p, int64_t top) {
   double total = 0;
   for (size_t i = 0; i < b->rows.len; i++) total += b->rows.data[i].seconds;
-  printf("this machine, %d threads: copy %.1f GB/s, %.1f GFLOP/s (%s), %.1f GOP/s int8 (%s)\n", muse_executor_threads(b->session->executor),
-         p->copy_bytes / 1e9, p->flops / 1e9, p->flops_with, p->int8_ops / 1e9, p->int8_with);
-  printf("%9s %6s %5s %10s %9s %9s %9s %9s %6s  %s\n", "ms", "share", "calls", "MB", "MFLOP", "GB/s", "GFLOP/s", "GOP/s", "peak", "kernel");
+  printf("this machine, %d threads: copy %.1f GB/s, %.1f GFLOP/s (%s), %.1f GOP/s int8 (%s)\n",
+         muse_executor_threads(b->session->executor), p->copy_bytes / 1e9, p->flops / 1e9, p->flops_with,
+         p->int8_ops / 1e9, p->int8_with);
+  printf("%9s %6s %5s %10s %9s %9s %9s %9s %6s  %s\n", "ms", "share", "calls", "MB", "MFLOP", "GB/s", "GFLOP/s",
+         "GOP/s", "peak", "kernel");
   for (size_t i = 0; i < b->rows.len && (top == 0 || (int64_t)i < top); i++) {
     const Row *r = &b->rows.data[i];
     double n = r->calls, s = r->seconds > 0 ? r->seconds : 1e-9;
     MuseStr what = {0};
     muse_kernel_describe(r->kernel, &what);
-    printf("%9.3f %5.1f%% %5d %10.2f %9.2f %9.2f %9.2f %9.2f %5.1f%%  @%s %s\n", 1e3 * s, 100 * s / total, r->calls, n * r->cost.bytes / 1e6,
-           n * r->cost.flops / 1e6, n * r->cost.bytes / s / 1e9, n * r->cost.flops / s / 1e9, n * r->cost.int_ops / s / 1e9, 100 * share_of_peak(r, p),
-           r->function, muse_str_text(&what));
+    printf("%9.3f %5.1f%% %5d %10.2f %9.2f %9.2f %9.2f %9.2f %5.1f%%  @%s %s\n", 1e3 * s, 100 * s / total, r->calls,
+           n * r->cost.bytes / 1e6, n * r->cost.flops / 1e6, n * r->cost.bytes / s / 1e9, n * r->cost.flops / s / 1e9,
+           n * r->cost.int_ops / s / 1e9, 100 * share_of_peak(r, p), r->function, muse_str_text(&what));
     muse_str_free(&what);
   }
   printf("%9.3f ms in all\n", 1e3 * total);
@@ -169,10 +174,12 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
   const char *prepared[] = {"setup", "pack", NULL, NULL, NULL, NULL, NULL};
   bool check;
   MUSE_TRY(muse_check_option(a->check, &check, diag));
-  if (a->repeats < 1 || a->top < 0) return muse_error(diag, MUSE_ERR_INPUT, "--repeats takes a number from 1 on, --top one from 0 on");
+  if (a->repeats < 1 || a->top < 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "--repeats takes a number from 1 on, --top one from 0 on");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   if (a->function) {
-    if (!muse_executor_has_function(s->executor, a->function)) return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @%s", plan, a->function);
+    if (!muse_executor_has_function(s->executor, a->function))
+      return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @%s", plan, a->function);
     functions[0] = a->function, functions[1] = NULL;
   }
   for (int i = 0; functions[i]; i++) prepared[2 + i] = functions[i];
@@ -203,8 +210,10 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
 MuseStatus muse_command_bench(int argc, char **argv, MuseDiag *diag) {
   Arguments a = {.repeats = 5};
   const MuseOption table[] = {
-      {"function", 'f', MUSE_OPT_TEXT, "NAME", "Measure this function only (grad, norms, update and decode).", &a.function},
-      {"repeats", 'n', MUSE_OPT_INT, "N", "Run each function N times and take the fastest of each kernel (5).", &a.repeats},
+      {"function", 'f', MUSE_OPT_TEXT, "NAME", "Measure this function only (grad, norms, update and decode).",
+       &a.function},
+      {"repeats", 'n', MUSE_OPT_INT, "N", "Run each function N times and take the fastest of each kernel (5).",
+       &a.repeats},
       {"top", 0, MUSE_OPT_INT, "N", "Show the N slowest kernels only (0: all).", &a.top},
       MUSE_PARAMS_OPTION_ROWS(a.params),
       MUSE_CHECK_OPTION_ROW(a.check),
@@ -219,7 +228,9 @@ MuseStatus muse_command_bench(int argc, char **argv, MuseDiag *diag) {
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
     muse_options_help(table, "muse-run bench [options] PLAN",
-                      "Measures each kernel: planned bytes and operations, time, and the share of what this machine reaches in plain loops.", stdout);
+                      "Measures each kernel: planned bytes and operations, time, and the share of what this machine "
+                      "reaches in plain loops.",
+                      stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "bench", &plan, diag);
     if (status == MUSE_OK) status = bench(plan, &a, &session, diag);

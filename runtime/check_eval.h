@@ -3,8 +3,8 @@
 
 #include "runtime/session.h"
 
-// --check=eval: runs functions of a plan kernel by kernel and holds each result against the exact evaluation of the kernel's
-// body on the same operands, in doubles. Slow; meant for small configurations and for finding a wrong kernel.
+// --check=eval: runs functions of a plan kernel by kernel and holds each result against the exact evaluation of the
+// kernel's body on the same operands, in doubles. Slow; meant for small configurations and for finding a wrong kernel.
 
 typedef struct MuseCheckReport {
   int n_calls, n_checked, n_too_large;
@@ -12,13 +12,15 @@ typedef struct MuseCheckReport {
   MuseStr worst_call; // where
 } MuseCheckReport;
 
-// Adds to the report (zeroed at first). MUSE_ERR_FAILED when a kernel is further off than rounding explains (1e-3; 2e-2 where
-// it rounds to integers, bf16 or f16 itself), after all have been checked; each such kernel is one sentence in diag.
+// Adds to the report (zeroed at first). MUSE_ERR_FAILED when a kernel is further off than rounding explains (1e-3; 2e-2
+// where it rounds to integers, bf16 or f16 itself), after all have been checked; each such kernel is one sentence in
+// diag.
 MuseStatus muse_check_eval(MuseSession *session, const char *function, MuseCheckReport *report, MuseDiag *diag);
 void muse_check_report_print(const MuseCheckReport *report, FILE *out);
 void muse_check_report_free(MuseCheckReport *report);
 // The value of the option --check; MUSE_ERR_INPUT for anything but "eval". NULL: no check.
 MuseStatus muse_check_option(const char *value, bool *out_check, MuseDiag *diag);
-#define MUSE_CHECK_OPTION_ROW(o) {"check", 0, MUSE_OPT_TEXT, "eval", "Compare every kernel with its exact evaluation; slow.", &(o)}
+#define MUSE_CHECK_OPTION_ROW(o) \
+  {"check", 0, MUSE_OPT_TEXT, "eval", "Compare every kernel with its exact evaluation; slow.", &(o)}
 
 #endif

@@ -2,8 +2,8 @@
 //   DIR/.step-N.tmp/{model,train}.safetensors, state.json   written and synced
 //   DIR/step-N                                              the folder renamed: from here on the checkpoint exists
 //   DIR/latest                                              then points to it, and old checkpoints go
-// Everything that is being made or taken apart has a name with a leading dot, which no reader looks at; so a kill between
-// any two steps leaves either the old or the new state, both whole.
+// Everything that is being made or taken apart has a name with a leading dot, which no reader looks at; so a kill
+// between any two steps leaves either the old or the new state, both whole.
 #include "runtime/checkpoint.h"
 
 #include "ir/base/io.h"
@@ -67,8 +67,9 @@ static MuseStatus remove_leftovers(const char *dir, MuseDiag *diag) {
 }
 
 // One of the two tensor files, with its hash and size.
-static MuseStatus write_group(const char *folder, const char *file, const MuseCheckpointTensor *tensors, size_t n_tensors,
-                              MuseTensorGroup group, const MuseRunState *state, MuseFileSeal *out_seal, MuseDiag *diag) {
+static MuseStatus write_group(const char *folder, const char *file, const MuseCheckpointTensor *tensors,
+                              size_t n_tensors, MuseTensorGroup group, const MuseRunState *state,
+                              MuseFileSeal *out_seal, MuseDiag *diag) {
   MuseStoredTensor *stored = calloc(n_tensors + 1, sizeof *stored);
   if (!stored) muse_out_of_memory(n_tensors * sizeof *stored);
   size_t n = 0;
@@ -92,7 +93,8 @@ static MuseStatus write_group(const char *folder, const char *file, const MuseCh
   return status;
 }
 
-static MuseStatus write_state(const char *folder, const MuseRunState *state, const MuseStateSeals *seals, MuseDiag *diag) {
+static MuseStatus write_state(const char *folder, const MuseRunState *state, const MuseStateSeals *seals,
+                              MuseDiag *diag) {
   MuseStr text = {0}, path = {0};
   muse_str_appendf(&path, "%s/state.json", folder);
   MuseStatus status = muse_run_state_print(state, seals, &text, diag);
@@ -123,9 +125,10 @@ static MuseStatus rename_or_fail(const char *from, const char *to, MuseDiag *dia
   return muse_error(diag, MUSE_ERR_FAILED, "cannot rename '%s' to '%s': %s", from, to, strerror(errno));
 }
 
-// Moves the finished folder to its name. A checkpoint of the same step is swapped out in one move where the file system can
-// do that, so that the name is never without a checkpoint.
-static MuseStatus put_in_place(const char *dir, uint64_t step, const char *temporary, const char *final, MuseDiag *diag) {
+// Moves the finished folder to its name. A checkpoint of the same step is swapped out in one move where the file system
+// can do that, so that the name is never without a checkpoint.
+static MuseStatus put_in_place(const char *dir, uint64_t step, const char *temporary, const char *final,
+                               MuseDiag *diag) {
   if (access(final, F_OK) != 0) {
     MUSE_TRY(rename_or_fail(temporary, final, diag));
     reached("renamed");
@@ -144,8 +147,9 @@ static MuseStatus put_in_place(const char *dir, uint64_t step, const char *tempo
   return status;
 }
 
-// All but the newest `keep` go. Checkpoints beyond this step belong to a history that the run has left (it was resumed from
-// an earlier one): a later resume must not take them, but they are the user's, so they are renamed and not removed.
+// All but the newest `keep` go. Checkpoints beyond this step belong to a history that the run has left (it was resumed
+// from an earlier one): a later resume must not take them, but they are the user's, so they are renamed and not
+// removed.
 static MuseStatus prune(const char *dir, uint64_t step, int keep, MuseDiag *diag) {
   MuseSteps steps;
   MUSE_TRY(muse_checkpoint_list(dir, &steps, diag));
@@ -159,8 +163,8 @@ static MuseStatus prune(const char *dir, uint64_t step, int keep, MuseDiag *diag
       status = muse_remove_tree(to.data, diag);
       if (status == MUSE_OK) status = rename_or_fail(from.data, to.data, diag);
       if (status == MUSE_OK)
-        muse_note_at(diag, (MuseLoc){0}, "'%s' lies beyond step %llu, from which the run goes on; it is now '%s'", from.data,
-                     (unsigned long long)step, to.data);
+        muse_note_at(diag, (MuseLoc){0}, "'%s' lies beyond step %llu, from which the run goes on; it is now '%s'",
+                     from.data, (unsigned long long)step, to.data);
     } else if (keep > 0 && ++kept > keep) {
       muse_str_appendf(&to, "%s/.step-%lld.old", dir, (long long)steps.data[i]);
       status = rename_or_fail(from.data, to.data, diag);

@@ -23,8 +23,8 @@ typedef struct MuseCheckpointTensor {
   MuseTensorGroup group;
 } MuseCheckpointTensor;
 
-// Everything but tensors that a resumed run needs. Random numbers are a function of (seed, step), so these two are their
-// whole state.
+// Everything but tensors that a resumed run needs. Random numbers are a function of (seed, step), so these two are
+// their whole state.
 typedef struct MuseRunState {
   uint64_t step;             // steps completed
   uint32_t seed;
@@ -45,8 +45,8 @@ MuseStatus muse_checkpoint_save(const char *dir, const MuseRunState *state, cons
 
 typedef struct MuseCheckpoint MuseCheckpoint;
 
-// `path` is a DIR of checkpoints or one step-N. Takes the newest one whose checksums hold; each damaged one that was passed
-// over leaves a warning in diag that says what is wrong with it. MUSE_ERR_INPUT when there is none.
+// `path` is a DIR of checkpoints or one step-N. Takes the newest one whose checksums hold; each damaged one that was
+// passed over leaves a warning in diag that says what is wrong with it. MUSE_ERR_INPUT when there is none.
 MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoint, MuseDiag *diag);
 void muse_checkpoint_close(MuseCheckpoint *checkpoint); // NULL is allowed
 bool muse_checkpoint_exists(const char *dir); // at least one step-N is there
@@ -55,8 +55,8 @@ const char *muse_checkpoint_path(const MuseCheckpoint *checkpoint); // DIR/step-
 const MuseRunState *muse_checkpoint_state(const MuseCheckpoint *checkpoint); // texts live as long as the checkpoint
 const MuseSafetensors *muse_checkpoint_file(const MuseCheckpoint *checkpoint, MuseTensorGroup group);
 // Fills the tensors. Every one must be there with the same type and shape: else MUSE_ERR_DATA naming it.
-MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors, size_t n_tensors,
-                                   MuseDiag *diag);
+MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors,
+                                   size_t n_tensors, MuseDiag *diag);
 
 // Called with the name of the point between any two steps of a save when not NULL; tests kill the process there.
 extern void (*muse_checkpoint_test_hook)(const char *point);

@@ -24,15 +24,16 @@ void muse_checkpoint_close(MuseCheckpoint *checkpoint) {
 }
 
 // Opens a tensor file and holds it against its size and hash in state.json.
-static MuseStatus open_sealed(const char *folder, const char *name, const MuseFileSeal *seal, MuseSafetensors **out_file,
-                              MuseDiag *diag) {
+static MuseStatus open_sealed(const char *folder, const char *name, const MuseFileSeal *seal,
+                              MuseSafetensors **out_file, MuseDiag *diag) {
   MuseStr path = {0};
   muse_str_appendf(&path, "%s/%s", folder, name);
   MuseStatus status = muse_safetensors_open(path.data, out_file, diag);
   if (status == MUSE_OK) {
     MuseHash hash = muse_safetensors_hash(*out_file);
     if (hash.lo != seal->hash.lo || hash.hi != seal->hash.hi)
-      status = muse_error(diag, MUSE_ERR_INPUT, "'%s' is damaged: its checksum is not the one in state.json", path.data);
+      status = muse_error(diag, MUSE_ERR_INPUT, "'%s' is damaged: its checksum is not the one in state.json",
+                          path.data);
   }
   muse_str_free(&path);
   return status;
@@ -102,7 +103,8 @@ MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoin
   muse_vec_free(&steps);
   if (*out_checkpoint) return MUSE_OK;
   if (n_steps == 0) return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds no checkpoint (no folder step-N)", path);
-  return muse_error(diag, MUSE_ERR_INPUT, "none of the %zu checkpoints in '%s' can be used; the warnings say why", n_steps, path);
+  return muse_error(diag, MUSE_ERR_INPUT, "none of the %zu checkpoints in '%s' can be used; the warnings say why",
+                    n_steps, path);
 }
 
 const char *muse_checkpoint_path(const MuseCheckpoint *checkpoint) { return checkpoint->path; }
@@ -119,8 +121,8 @@ static MuseStatus restore_one(const MuseCheckpoint *checkpoint, const MuseCheckp
   char wanted_text[200], found_text[200];
   muse_stored_tensor_describe(&wanted, wanted_text, sizeof wanted_text);
   if (!found)
-    return muse_error(diag, MUSE_ERR_DATA, "'%s' has no tensor '%s' (%s); it was made by another plan", muse_safetensors_path(file),
-                      tensor->name, wanted_text);
+    return muse_error(diag, MUSE_ERR_DATA, "'%s' has no tensor '%s' (%s); it was made by another plan",
+                      muse_safetensors_path(file), tensor->name, wanted_text);
   muse_stored_tensor_describe(found, found_text, sizeof found_text);
   if (strcmp(wanted_text, found_text) != 0)
     return muse_error(diag, MUSE_ERR_DATA, "'%s': tensor '%s' is %s, the plan needs %s; it was made by another plan",
@@ -129,8 +131,8 @@ static MuseStatus restore_one(const MuseCheckpoint *checkpoint, const MuseCheckp
   return MUSE_OK;
 }
 
-MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors, size_t n_tensors,
-                                   MuseDiag *diag) {
+MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors,
+                                   size_t n_tensors, MuseDiag *diag) {
   for (size_t i = 0; i < n_tensors; i++) MUSE_TRY(restore_one(checkpoint, &tensors[i], diag));
   return MUSE_OK;
 }

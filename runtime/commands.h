@@ -3,8 +3,8 @@
 
 #include "ir/base/diag.h"
 
-// The commands of muse-run. argv[0] is the command's name. Results go to stdout, everything else to stderr; the status is the
-// exit code of the program.
+// The commands of muse-run. argv[0] is the command's name. Results go to stdout, everything else to stderr; the status
+// is the exit code of the program.
 MuseStatus muse_command_init(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag);

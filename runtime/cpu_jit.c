@@ -1,5 +1,5 @@
-// Machine code in memory: ORC LLJIT takes the emitted objects, links them and gives addresses. Also the function table by which
-// programs use this module (the only one that links LLVM).
+// Machine code in memory: ORC LLJIT takes the emitted objects, links them and gives addresses. Also the function table
+// by which programs use this module (the only one that links LLVM).
 
 #include "runtime/cpu_jit.h"
 

@@ -26,17 +26,21 @@ struct MuseCpuKernels {
 static MuseStatus choose_target(MuseCpuKernels *k, const char *level, MuseDiag *diag) {
   if (!level) {
     if (k->module->host_target(MUSE_CPU_NEON_DOT, false, &k->target)) return MUSE_OK;
-    return muse_error(diag, MUSE_ERR_FAILED, "this processor is not one that MUSE generates code for (x86-64 or aarch64)");
+    return muse_error(diag, MUSE_ERR_FAILED,
+                      "this processor is not one that MUSE generates code for (x86-64 or aarch64)");
   }
   for (int l = MUSE_CPU_SCALAR; l <= MUSE_CPU_NEON_DOT; l++)
     if (strcmp(muse_cpu_level_name((MuseCpuLevel)l), level) == 0) {
       if (k->module->host_target((MuseCpuLevel)l, true, &k->target)) return MUSE_OK;
-      return muse_error(diag, MUSE_ERR_INPUT, "this processor cannot run '%s'; leave --cpu-level out to take the best it can", level);
+      return muse_error(diag, MUSE_ERR_INPUT,
+                        "this processor cannot run '%s'; leave --cpu-level out to take the best it can", level);
     }
-  return muse_error(diag, MUSE_ERR_INPUT, "there is no CPU level '%s'; use scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot", level);
+  return muse_error(diag, MUSE_ERR_INPUT,
+                    "there is no CPU level '%s'; use scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot", level);
 }
 
-MuseStatus muse_cpu_kernels_create(const MusePlan *plan, const MuseCpuKernelsOptions *options, MuseCpuKernels **out_kernels, MuseDiag *diag) {
+MuseStatus muse_cpu_kernels_create(const MusePlan *plan, const MuseCpuKernelsOptions *options,
+                                   MuseCpuKernels **out_kernels, MuseDiag *diag) {
   MuseCpuKernels *k = calloc(1, sizeof *k);
   MUSE_ASSERT(k != NULL);
   k->plan = plan;
@@ -82,9 +86,9 @@ static void kernel_name(const MusePlanKernel *kernel, char name[24]) {
 // Everything that can change the code: the kernel's text (its hash), the generator's version, the target.
 static MuseHash cache_key(const MuseCpuKernels *k, const MusePlanKernel *kernel) {
   MuseStr text = {0};
-  muse_str_appendf(&text, "%016llx%016llx|%s|%s|%s|%s|%s|%d", (unsigned long long)kernel->hash.hi, (unsigned long long)kernel->hash.lo,
-                   k->module->version, muse_cpu_level_name(k->target.level), k->target.triple, k->target.cpu, k->target.features,
-                   k->target.vector_bytes);
+  muse_str_appendf(&text, "%016llx%016llx|%s|%s|%s|%s|%s|%d", (unsigned long long)kernel->hash.hi,
+                   (unsigned long long)kernel->hash.lo, k->module->version, muse_cpu_level_name(k->target.level),
+                   k->target.triple, k->target.cpu, k->target.features, k->target.vector_bytes);
   MuseHash key = muse_hash128(text.data, text.len);
   muse_str_free(&text);
   return key;

@@ -68,8 +68,8 @@ static MuseStatus scan_ids(const MuseTokens *tokens, Scan *out_scan, MuseDiag *d
 }
 
 // The text of a document's beginning, or its ids when the tokenizer is unknown.
-static MuseStatus document_text(const MuseTokens *tokens, const MuseTokenizer *tokenizer, int64_t document, int64_t max_tokens,
-                                MuseStr *out, MuseDiag *diag) {
+static MuseStatus document_text(const MuseTokens *tokens, const MuseTokenizer *tokenizer, int64_t document,
+                                int64_t max_tokens, MuseStr *out, MuseDiag *diag) {
   int64_t first, length;
   muse_tokens_document(tokens, document, &first, &length);
   int64_t n = length < max_tokens ? length : max_tokens;
@@ -77,7 +77,8 @@ static MuseStatus document_text(const MuseTokens *tokens, const MuseTokenizer *t
   if (!ids) muse_out_of_memory((size_t)n * sizeof *ids);
   MuseStatus status = muse_tokens_read(tokens, first, n, muse_tokens_info(tokens)->vocab_size, ids, diag);
   if (status == MUSE_OK && tokenizer) muse_tokenizer_decode(tokenizer, ids, (size_t)n, out);
-  for (int64_t i = 0; i < n && status == MUSE_OK && !tokenizer; i++) muse_str_appendf(out, "%s%d", i ? " " : "", ids[i]);
+  for (int64_t i = 0; i < n && status == MUSE_OK && !tokenizer; i++)
+    muse_str_appendf(out, "%s%d", i ? " " : "", ids[i]);
   free(ids);
   return status;
 }
@@ -103,8 +104,8 @@ static void print_histogram(const Lengths *l, FILE *out) {
 static void print_info(const MuseTokensInfo *info, const Lengths *l, const Scan *scan, FILE *out) {
   MuseStr size = {0};
   muse_str_append_bytes(&size, (uint64_t)info->n_tokens * (uint64_t)info->token_bytes);
-  fprintf(out, "%s: version %d, %" PRId64 " documents, %" PRId64 " tokens of %d bytes (%s)\n", info->name, info->version,
-          info->n_documents, info->n_tokens, info->token_bytes, size.data);
+  fprintf(out, "%s: version %d, %" PRId64 " documents, %" PRId64 " tokens of %d bytes (%s)\n", info->name,
+          info->version, info->n_documents, info->n_tokens, info->token_bytes, size.data);
   muse_str_free(&size);
   if (info->version >= 2)
     fprintf(out, "tokenizer %s (hash %016" PRIx64 "), vocabulary %" PRId64 "\n", info->tokenizer, info->tokenizer_hash,
@@ -112,7 +113,8 @@ static void print_info(const MuseTokensInfo *info, const Lengths *l, const Scan 
   fprintf(out, "documents of %" PRId64 " to %" PRId64 " tokens, %.1f on average\n", l->shortest, l->longest,
           info->n_documents ? (double)info->n_tokens / (double)info->n_documents : 0);
   if (scan)
-    fprintf(out, "all ids are valid: the largest is %" PRId64 ", %" PRId64 " different ones, entropy %.4f nats a token\n",
+    fprintf(out,
+            "all ids are valid: the largest is %" PRId64 ", %" PRId64 " different ones, entropy %.4f nats a token\n",
             scan->largest_id, scan->n_different, scan->entropy);
   print_histogram(l, out);
 }
@@ -120,19 +122,20 @@ static void print_info(const MuseTokensInfo *info, const Lengths *l, const Scan 
 static void json_info(const MuseTokensInfo *info, const Lengths *l, const Scan *scan, MuseStr *s) {
   muse_str_append(s, "{\"name\":");
   muse_json_append_text(s, info->name, strlen(info->name));
-  muse_str_appendf(s, ",\"version\":%d,\"documents\":%" PRId64 ",\"tokens\":%" PRId64 ",\"token_bytes\":%d", info->version,
-                   info->n_documents, info->n_tokens, info->token_bytes);
+  muse_str_appendf(s, ",\"version\":%d,\"documents\":%" PRId64 ",\"tokens\":%" PRId64 ",\"token_bytes\":%d",
+                   info->version, info->n_documents, info->n_tokens, info->token_bytes);
   if (info->version >= 2) {
     muse_str_append(s, ",\"tokenizer\":");
     muse_json_append_text(s, info->tokenizer, strlen(info->tokenizer));
-    muse_str_appendf(s, ",\"tokenizer_hash\":\"%016" PRIx64 "\",\"vocab_size\":%" PRId64, info->tokenizer_hash, info->vocab_size);
+    muse_str_appendf(s, ",\"tokenizer_hash\":\"%016" PRIx64 "\",\"vocab_size\":%" PRId64, info->tokenizer_hash,
+                     info->vocab_size);
   }
   muse_str_appendf(s, ",\"shortest\":%" PRId64 ",\"longest\":%" PRId64 ",\"lengths\":[", l->shortest, l->longest);
   bool comma = false;
   for (int i = 0; i < N_BUCKETS; i++) {
     if (l->buckets[i] == 0) continue;
-    muse_str_appendf(s, "%s{\"from\":%" PRId64 ",\"documents\":%" PRId64 "}", comma ? "," : "", i ? (int64_t)1 << (i - 1) : 0,
-                     l->buckets[i]);
+    muse_str_appendf(s, "%s{\"from\":%" PRId64 ",\"documents\":%" PRId64 "}", comma ? "," : "",
+                     i ? (int64_t)1 << (i - 1) : 0, l->buckets[i]);
     comma = true;
   }
   muse_str_append(s, "]");
@@ -155,13 +158,13 @@ static MuseStatus print_documents(const MuseInspectOptions *o, const MuseTokens 
     MuseStatus status = document_text(tokens, tokenizer, document, o->max_tokens, &text, diag);
     muse_text_append_printable(&shown, muse_str_text(&text), text.len);
     if (json) {
-      muse_str_appendf(json, "%s{\"document\":%" PRId64 ",\"first\":%" PRId64 ",\"length\":%" PRId64 ",\"text\":", i ? "," : "",
-                       document, first, length);
+      muse_str_appendf(json, "%s{\"document\":%" PRId64 ",\"first\":%" PRId64 ",\"length\":%" PRId64 ",\"text\":",
+                       i ? "," : "", document, first, length);
       muse_json_append_text(json, muse_str_text(&shown), shown.len);
       muse_str_append(json, "}");
     } else {
-      fprintf(out, "\n--- document %" PRId64 ": %" PRId64 " tokens from token %" PRId64 " on%s\n%s\n", document, length, first,
-              length > o->max_tokens ? ", its beginning" : "", muse_str_text(&shown));
+      fprintf(out, "\n--- document %" PRId64 ": %" PRId64 " tokens from token %" PRId64 " on%s\n%s\n", document, length,
+              first, length > o->max_tokens ? ", its beginning" : "", muse_str_text(&shown));
     }
     muse_str_free(&text);
     muse_str_free(&shown);
@@ -170,12 +173,12 @@ static MuseStatus print_documents(const MuseInspectOptions *o, const MuseTokens 
   return MUSE_OK;
 }
 
-static MuseStatus inspect(const MuseInspectOptions *o, const MuseTokens *tokens, const MuseTokenizer *tokenizer, FILE *out,
-                          MuseDiag *diag) {
+static MuseStatus inspect(const MuseInspectOptions *o, const MuseTokens *tokens, const MuseTokenizer *tokenizer,
+                          FILE *out, MuseDiag *diag) {
   const MuseTokensInfo *info = muse_tokens_info(tokens);
   if (o->document >= info->n_documents)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has %" PRId64 " documents, so the last is number %" PRId64, info->name,
-                      info->n_documents, info->n_documents - 1);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has %" PRId64 " documents, so the last is number %" PRId64,
+                      info->name, info->n_documents, info->n_documents - 1);
   Lengths lengths = measure_lengths(tokens);
   Scan scan;
   if (o->scan) MUSE_TRY(scan_ids(tokens, &scan, diag));
@@ -199,9 +202,10 @@ MuseStatus muse_data_inspect(const MuseInspectOptions *options, FILE *out, MuseD
   MuseTokenizer *tokenizer = NULL;
   MuseStatus status = kind ? muse_tokenizer_open(kind, &tokenizer, diag) : MUSE_OK;
   if (status == MUSE_OK && !options->tokenizer && tokenizer && muse_tokenizer_hash(tokenizer) != info->tokenizer_hash)
-    status = muse_error(diag, MUSE_ERR_DATA,
-                        "'%s' was made by another version of the tokenizer '%s'; give --tokenizer to decode it all the same",
-                        info->idx_path, kind);
+    status = muse_error(
+        diag, MUSE_ERR_DATA,
+        "'%s' was made by another version of the tokenizer '%s'; give --tokenizer to decode it all the same",
+        info->idx_path, kind);
   if (status == MUSE_OK) status = inspect(options, tokens, tokenizer, out, diag);
   muse_tokenizer_close(tokenizer);
   muse_tokens_close(tokens);

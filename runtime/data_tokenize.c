@@ -1,5 +1,5 @@
-// muse-data tokenize: a ring of files. The main thread walks the folders, hands files to the workers and takes the results
-// back in the same order, so the output is the same for any number of threads and memory stays bounded:
+// muse-data tokenize: a ring of files. The main thread walks the folders, hands files to the workers and takes the
+// results back in the same order, so the output is the same for any number of threads and memory stays bounded:
 //   walk -> [slot][slot][slot]... -> workers read and tokenize -> the oldest slot is written, then used again
 #include "ir/base/hash.h"
 #include "ir/base/io.h"
@@ -92,7 +92,8 @@ static void insert(MuseHash *table, uint64_t cap, MuseHash hash) {
 static bool is_duplicate(Job *job, MuseHash hash) {
   if (job->options->keep_duplicates) return false;
   if (!(hash.lo | hash.hi)) hash.hi = 1;
-  for (uint64_t i = hash.lo & (job->known_cap - 1); job->known[i].lo | job->known[i].hi; i = (i + 1) & (job->known_cap - 1)) {
+  for (uint64_t i = hash.lo & (job->known_cap - 1); job->known[i].lo | job->known[i].hi;
+       i = (i + 1) & (job->known_cap - 1)) {
     if (same_hash(job->known[i], hash)) return true;
   }
   if (job->n_known >= MAX_KNOWN_DOCUMENTS / 2) return false;
@@ -144,8 +145,8 @@ static bool append_piece(void *user, const char *text, size_t n) {
   return large->status == MUSE_OK && !*large->job->options->stop;
 }
 
-// A text beyond a slot: once through to check it, once to write it. Encoding piece by piece is right for tokenizers whose
-// ids do not depend on what stands beside a piece, as those of "bytes".
+// A text beyond a slot: once through to check it, once to write it. Encoding piece by piece is right for tokenizers
+// whose ids do not depend on what stands beside a piece, as those of "bytes".
 static MuseStatus write_large(Job *job, const char *path, MuseTextVerdict *out_verdict, MuseDiag *diag) {
   Large large = {.job = job, .hasher = muse_hasher_create(), .diag = diag};
   uint64_t limit = job->options->max_document;
@@ -263,9 +264,10 @@ static void print_summary(const Job *job, FILE *out) {
   if (o->json) {
     muse_str_append(&s, "{\"output\":");
     muse_json_append_text(&s, o->output, strlen(o->output));
-    muse_str_appendf(&s, ",\"documents\":%llu,\"tokens\":%llu,\"bytes\":%llu,\"files\":%llu,\"duplicates\":%llu,\"left_out\":{",
-                     (unsigned long long)job->n_documents, (unsigned long long)job->n_tokens, (unsigned long long)job->n_bytes,
-                     (unsigned long long)job->n_files, (unsigned long long)job->n_duplicates);
+    muse_str_appendf(
+        &s, ",\"documents\":%llu,\"tokens\":%llu,\"bytes\":%llu,\"files\":%llu,\"duplicates\":%llu,\"left_out\":{",
+        (unsigned long long)job->n_documents, (unsigned long long)job->n_tokens, (unsigned long long)job->n_bytes,
+        (unsigned long long)job->n_files, (unsigned long long)job->n_duplicates);
     for (int v = MUSE_TEXT_EMPTY; v < MUSE_TEXT_STOPPED; v++)
       muse_str_appendf(&s, "%s\"%s\":%llu", v > MUSE_TEXT_EMPTY ? "," : "", muse_text_verdict_name((MuseTextVerdict)v),
                        (unsigned long long)job->n_verdicts[v]);

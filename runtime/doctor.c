@@ -63,8 +63,9 @@ static bool has_word(const char *list, const char *word) {
 }
 
 static void report_cpu(Report *r) {
-  static const char *const interesting[] = {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_vbmi", "avx512_bf16", "avx_vnni",
-                                            "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve"};
+  static const char *const interesting[] = {"avx2",        "fma",         "f16c",        "avx512f",  "avx512bw",
+                                            "avx512_vnni", "avx512_vbmi", "avx512_bf16", "avx_vnni", "amx_tile",
+                                            "amx_int8",    "amx_bf16",    "asimd",       "asimddp",  "sve"};
   char *model = proc_value("/proc/cpuinfo", "model name"), *flags = proc_value("/proc/cpuinfo", "flags");
   if (!flags) flags = proc_value("/proc/cpuinfo", "Features");
   struct utsname name;
@@ -83,8 +84,8 @@ static void report_cpu(Report *r) {
 }
 
 static void report_memory(Report *r) {
-  static const struct { const char *proc, *key, *label; } rows[] = {{"MemTotal", "memory_bytes", "memory"},
-                                                                    {"MemAvailable", "memory_available_bytes", "of that free"}};
+  static const struct { const char *proc, *key, *label;
+  } rows[] = {{"MemTotal", "memory_bytes", "memory"}, {"MemAvailable", "memory_available_bytes", "of that free"}};
   for (int i = 0; i < 2; i++) {
     char *value = proc_value("/proc/meminfo", rows[i].proc);
     if (value) add_bytes(r, rows[i].key, rows[i].label, strtoull(value, NULL, 10) * 1024, "");
@@ -143,8 +144,11 @@ MuseStatus muse_command_doctor(int argc, char **argv, MuseDiag *diag) {
   };
   MuseTextList operands = {0};
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
-  if (status == MUSE_OK && help) muse_options_help(table, "muse-run doctor [--json]", "Shows processor, memory, disk, code generator and cache.", stdout);
-  else if (status == MUSE_OK && operands.len) status = muse_error(diag, MUSE_ERR_INPUT, "muse-run doctor takes no operand ('%s')", operands.data[0]);
+  if (status == MUSE_OK && help)
+    muse_options_help(table, "muse-run doctor [--json]", "Shows processor, memory, disk, code generator and cache.",
+                      stdout);
+  else if (status == MUSE_OK && operands.len)
+    status = muse_error(diag, MUSE_ERR_INPUT, "muse-run doctor takes no operand ('%s')", operands.data[0]);
   else if (status == MUSE_OK) status = doctor(json, diag);
   muse_text_list_free(&operands);
   return status;

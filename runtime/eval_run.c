@@ -19,7 +19,8 @@ typedef struct Arguments {
 } Arguments;
 
 // All batches of a tensor; no text is held out there.
-static MuseStatus evaluate_tensor(MuseSession *s, MuseDataSource *data, int64_t batches, double *out_loss, MuseDiag *diag) {
+static MuseStatus evaluate_tensor(MuseSession *s, MuseDataSource *data, int64_t batches, double *out_loss,
+                                  MuseDiag *diag) {
   MuseType scalar = muse_scalar_type(MUSE_F32);
   MuseDataCursor cursor = {0};
   void *loss;
@@ -61,19 +62,29 @@ static void print_result(const Arguments *a, uint64_t step, int64_t batches, int
   muse_str_free(&line);
 }
 
-static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s, MuseTokenizer **tokenizer, MuseDataSource **data, MuseDiag *diag) {
+static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s, MuseTokenizer **tokenizer,
+                           MuseDataSource **data, MuseDiag *diag) {
   static const char *const functions[] = {"setup", "pack", "loss", NULL};
   uint64_t step;
   double loss = 0;
   bool any = true;
-  if (!a->data == !a->tokens) return muse_error(diag, MUSE_ERR_INPUT, "name the text by --data (a token set or a recipe) or by --tokens, one of the two");
+  if (!a->data == !a->tokens)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "name the text by --data (a token set or a recipe) or by --tokens, one of the two");
   if (a->batches < 0) return muse_error(diag, MUSE_ERR_INPUT, "--batches takes a number from 0 on");
-  if (!(a->validation > 0 && a->validation < 1)) return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share above 0 and below 1");
+  if (!(a->validation > 0 && a->validation < 1))
+    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share above 0 and below 1");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
-  if (!muse_executor_has_function(s->executor, "loss")) return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @loss; run musec again", plan);
+  if (!muse_executor_has_function(s->executor, "loss"))
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @loss; run musec again", plan);
   if (s->tokenizer) MUSE_TRY(muse_session_tokenizer(s, NULL, tokenizer, diag));
-  MuseDataOptions o = {.row_tokens = s->n_seq, .vocab_size = s->vocab_size, .eos = s->eos, .seed = s->seed, .shuffle = true,
-                       .validation_share = a->validation, .tokenizer_hash = *tokenizer ? muse_tokenizer_hash(*tokenizer) : 0};
+  MuseDataOptions o = {.row_tokens = s->n_seq,
+                       .vocab_size = s->vocab_size,
+                       .eos = s->eos,
+                       .seed = s->seed,
+                       .shuffle = true,
+                       .validation_share = a->validation,
+                       .tokenizer_hash = *tokenizer ? muse_tokenizer_hash(*tokenizer) : 0};
   MUSE_TRY(muse_data_open(a->data ? a->data : a->tokens, &o, data, diag));
   MUSE_TRY(muse_session_prepare(s, functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, &step, diag));
@@ -82,9 +93,12 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
   if (batches < 1) batches = 1;
   if (ready >= 0) MUSE_TRY(evaluate_tensor(s, *data, batches, &loss, diag));
   else MUSE_TRY(muse_validate(s, *data, batches, &any, &loss, diag));
-  if (!any) return muse_error(diag, MUSE_ERR_INPUT, "no text is held out for validation; add text or raise --validation");
-  print_result(a, step, batches, batches * s->batch * s->n_seq, loss, *tokenizer && muse_str_eq(muse_tokenizer_name(*tokenizer), "bytes"));
-  if (!isfinite(loss)) return muse_error(diag, MUSE_ERR_NUMERIC, "the loss is %g; the parameters are damaged or the model diverged", loss);
+  if (!any)
+    return muse_error(diag, MUSE_ERR_INPUT, "no text is held out for validation; add text or raise --validation");
+  print_result(a, step, batches, batches * s->batch * s->n_seq, loss,
+               *tokenizer && muse_str_eq(muse_tokenizer_name(*tokenizer), "bytes"));
+  if (!isfinite(loss))
+    return muse_error(diag, MUSE_ERR_NUMERIC, "the loss is %g; the parameters are damaged or the model diverged", loss);
   return MUSE_OK;
 }
 
@@ -92,10 +106,13 @@ MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag) {
   Arguments a = {.validation = 0.02};
   const MuseOption table[] = {
       MUSE_PARAMS_OPTION_ROWS(a.params),
-      {"data", 'd', MUSE_OPT_TEXT, "SPEC", "Held-out rows of a token set NAME or of a recipe .yaml, the same as in training.", &a.data},
-      {"tokens", 0, MUSE_OPT_TEXT, "FILE", "All batches of the tensor 'tokens' [steps, B, n_seq + 1] of a safetensors file.", &a.tokens},
+      {"data", 'd', MUSE_OPT_TEXT, "SPEC",
+       "Held-out rows of a token set NAME or of a recipe .yaml, the same as in training.", &a.data},
+      {"tokens", 0, MUSE_OPT_TEXT, "FILE",
+       "All batches of the tensor 'tokens' [steps, B, n_seq + 1] of a safetensors file.", &a.tokens},
       {"batches", 'n', MUSE_OPT_INT, "N", "Use N micro-batches (0: all there are).", &a.batches},
-      {"validation", 0, MUSE_OPT_REAL, "SHARE", "Share of the text that is held out (0.02), as in training.", &a.validation},
+      {"validation", 0, MUSE_OPT_REAL, "SHARE", "Share of the text that is held out (0.02), as in training.",
+       &a.validation},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print one JSON object.", &a.json},
       MUSE_SESSION_OPTION_ROWS(a.session),
       {0},
@@ -108,7 +125,8 @@ MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag) {
   MuseDataSource *data = NULL;
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run eval [options] PLAN --data SPEC --checkpoint DIR", "Measures the mean loss on held-out text.", stdout);
+    muse_options_help(table, "muse-run eval [options] PLAN --data SPEC --checkpoint DIR",
+                      "Measures the mean loss on held-out text.", stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "eval", &plan, diag);
     if (status == MUSE_OK) status = evaluate(plan, &a, &session, &tokenizer, &data, diag);

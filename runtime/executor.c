@@ -46,8 +46,9 @@ static MuseStatus take_memory(size_t bytes, const char *what, void **out_memory,
   if (p == MAP_FAILED) {
     MuseStr size = {0};
     muse_str_append_bytes(&size, bytes);
-    MuseStatus status = muse_error(diag, MUSE_ERR_NO_FIT, "%s of %s cannot be allocated (%s); use a smaller config, or use_gradient_checkpointing", what,
-                                   muse_str_text(&size), strerror(errno));
+    MuseStatus status = muse_error(
+        diag, MUSE_ERR_NO_FIT, "%s of %s cannot be allocated (%s); use a smaller config, or use_gradient_checkpointing",
+        what, muse_str_text(&size), strerror(errno));
     muse_str_free(&size);
     return status;
   }
@@ -68,7 +69,8 @@ static MuseStatus take_buffers(MuseExecutor *e, MuseDiag *diag) {
   return MUSE_OK;
 }
 
-MuseStatus muse_executor_create(const MusePlan *plan, const MuseExecutorOptions *options, MuseExecutor **out_executor, MuseDiag *diag) {
+MuseStatus muse_executor_create(const MusePlan *plan, const MuseExecutorOptions *options, MuseExecutor **out_executor,
+                                MuseDiag *diag) {
   static const MuseExecutorOptions defaults = {0};
   if (!options) options = &defaults;
   MuseExecutor *e = calloc(1, sizeof *e);
@@ -163,7 +165,10 @@ static MuseStatus grow_scratch(MuseExecutor *e, const Function *f, MuseDiag *dia
   free(e->scratch);
   e->scratch_bytes = need;
   e->scratch = aligned_alloc(ALIGN, need * (size_t)muse_pool_threads(e->pool));
-  if (!e->scratch) return muse_error(diag, MUSE_ERR_NO_FIT, "scratch memory for %d threads cannot be allocated; use fewer with --threads", muse_pool_threads(e->pool));
+  if (!e->scratch)
+    return muse_error(diag, MUSE_ERR_NO_FIT,
+                      "scratch memory for %d threads cannot be allocated; use fewer with --threads",
+                      muse_pool_threads(e->pool));
   return MUSE_OK;
 }
 
@@ -175,7 +180,8 @@ MuseStatus muse_executor_prepare(MuseExecutor *e, const char *const *functions, 
   for (int i = 0; i < n && status == MUSE_OK; i++) {
     const Function *f = find(e, functions[i]);
     if (!f) {
-      status = muse_error(diag, MUSE_ERR_INPUT, "the plan has no function @%s; compile it again with musec", functions[i]);
+      status = muse_error(diag, MUSE_ERR_INPUT, "the plan has no function @%s; compile it again with musec",
+                          functions[i]);
       break;
     }
     for (int c = 0; c < f->plan->n_calls; c++) {
@@ -207,7 +213,8 @@ static void run_tasks(void *context, int thread, int64_t begin, int64_t end) {
   r->fn(r->pointers, begin, end, r->e->scratch + r->e->scratch_bytes * (size_t)thread, r->iteration);
 }
 
-static void run_stage(const MuseExecutor *e, const Call *call, const MuseKernelInfo *info, int stage, int64_t iteration) {
+static void run_stage(const MuseExecutor *e, const Call *call, const MuseKernelInfo *info, int stage,
+                      int64_t iteration) {
   StageRun r = {e, call->stage[stage], call->pointers, iteration};
   muse_pool_run(e->pool, info->stage[stage].n_tasks, run_tasks, &r);
 }
@@ -245,15 +252,19 @@ static double now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-MuseStatus muse_executor_trace(MuseExecutor *e, const char *function, MuseKernelVisitFn before, MuseKernelVisitFn after, void *context,
-                               MuseDiag *diag) {
+MuseStatus muse_executor_trace(MuseExecutor *e, const char *function, MuseKernelVisitFn before, MuseKernelVisitFn after,
+                               void *context, MuseDiag *diag) {
   Function *f;
   MUSE_TRY(prepared(e, function, &f, diag));
   for (int c = 0; c < f->plan->n_calls; c++) {
     const Call *call = &f->calls[c];
     const MuseOp *op = call->plan->op;
-    MuseKernelVisit visit = {.kernel = op, .info = &call->plan->kernel->info, .call = c, .kernel_index = call->plan->kernel->index,
-                             .operands = call->pointers, .results = call->pointers + op->n_operands};
+    MuseKernelVisit visit = {.kernel = op,
+                             .info = &call->plan->kernel->info,
+                             .call = c,
+                             .kernel_index = call->plan->kernel->index,
+                             .operands = call->pointers,
+                             .results = call->pointers + op->n_operands};
     if (before && !before(context, &visit)) return MUSE_OK;
     double start = now();
     run_call(e, call);

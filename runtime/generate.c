@@ -24,13 +24,17 @@ size_t muse_utf8_whole(const char *text, size_t length) {
 MuseStatus muse_session_tokenizer(const MuseSession *s, const char *name, MuseTokenizer **out, MuseDiag *diag) {
   *out = NULL;
   if (!name) name = s->tokenizer;
-  if (!name) return muse_error(diag, MUSE_ERR_INPUT, "'%s' names no tokenizer; give one with --tokenizer, or set tokenizer in its configuration", s->path);
+  if (!name)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s' names no tokenizer; give one with --tokenizer, or set tokenizer in its configuration",
+                      s->path);
   MUSE_TRY(muse_tokenizer_open(name, out, diag));
   if (muse_tokenizer_vocab_size(*out) <= s->vocab_size) return MUSE_OK;
   long long ids = (long long)muse_tokenizer_vocab_size(*out);
   muse_tokenizer_close(*out);
   *out = NULL;
-  return muse_error(diag, MUSE_ERR_DATA, "the tokenizer '%s' has %lld ids, the model's vocab_size is %lld", name, ids, (long long)s->vocab_size);
+  return muse_error(diag, MUSE_ERR_DATA, "the tokenizer '%s' has %lld ids, the model's vocab_size is %lld", name, ids,
+                    (long long)s->vocab_size);
 }
 
 // Hands the whole characters of `pending` on and keeps the rest.
@@ -49,7 +53,8 @@ static void flush_text(MuseStr *pending, bool all, bool raw, MuseTextFn fn, void
   pending->len -= n;
 }
 
-static MuseStatus feed_prompt(MuseDecoder *d, const MuseTokenizer *tokenizer, const char *prompt, MuseGenerateResult *out, MuseDiag *diag) {
+static MuseStatus feed_prompt(MuseDecoder *d, const MuseTokenizer *tokenizer, const char *prompt,
+                              MuseGenerateResult *out, MuseDiag *diag) {
   MuseTokenIds ids = {0};
   muse_tokenizer_encode(tokenizer, prompt, strlen(prompt), &ids);
   MuseStatus status = MUSE_OK;
@@ -62,8 +67,8 @@ static MuseStatus feed_prompt(MuseDecoder *d, const MuseTokenizer *tokenizer, co
   return status;
 }
 
-MuseStatus muse_generate(MuseDecoder *d, const MuseTokenizer *tokenizer, const MuseGenerateOptions *o, MuseTextFn fn, void *context,
-                         MuseGenerateResult *out, MuseDiag *diag) {
+MuseStatus muse_generate(MuseDecoder *d, const MuseTokenizer *tokenizer, const MuseGenerateOptions *o, MuseTextFn fn,
+                         void *context, MuseGenerateResult *out, MuseDiag *diag) {
   *out = (MuseGenerateResult){0};
   double start = muse_seconds();
   muse_decoder_reset(d);
@@ -124,7 +129,8 @@ static void print_json(const Arguments *a, const MuseStr *text, const MuseGenera
   muse_json_append_text(&line, a->text.prompt, strlen(a->text.prompt));
   muse_str_append(&line, ",\"text\":");
   muse_json_append_text(&line, muse_str_text(text), text->len);
-  muse_str_appendf(&line, ",\"tokens\":%lld,\"ended\":%s,\"seconds\":", (long long)r->n_tokens, r->ended ? "true" : "false");
+  muse_str_appendf(&line, ",\"tokens\":%lld,\"ended\":%s,\"seconds\":", (long long)r->n_tokens,
+                   r->ended ? "true" : "false");
   muse_json_append_real(&line, r->seconds);
   puts(muse_str_text(&line));
   muse_str_free(&line);
@@ -156,9 +162,10 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
   muse_str_free(&text);
   MUSE_TRY(status);
   if (!s->quiet)
-    fprintf(stderr, "%lld tokens in %.2f s (%.0f a second) after a prompt of %lld in %.2f s%s\n", (long long)result.n_tokens, result.seconds,
-            result.seconds > 0 ? (double)result.n_tokens / result.seconds : 0, (long long)result.n_prompt, result.prompt_seconds,
-            result.ended ? "; the model ended the text" : "");
+    fprintf(stderr, "%lld tokens in %.2f s (%.0f a second) after a prompt of %lld in %.2f s%s\n",
+            (long long)result.n_tokens, result.seconds,
+            result.seconds > 0 ? (double)result.n_tokens / result.seconds : 0, (long long)result.n_prompt,
+            result.prompt_seconds, result.ended ? "; the model ended the text" : "");
   return MUSE_OK;
 }
 
@@ -168,9 +175,11 @@ MuseStatus muse_command_generate(int argc, char **argv, MuseDiag *diag) {
       MUSE_PARAMS_OPTION_ROWS(a.params),
       {"prompt", 0, MUSE_OPT_TEXT, "TEXT", "Text to go on from; without one, a new document.", &a.text.prompt},
       {"max-tokens", 'n', MUSE_OPT_INT, "N", "Write at most N tokens (256).", &a.text.max_tokens},
-      {"temperature", 't', MUSE_OPT_REAL, "X", "0 takes the likeliest token, higher is wilder (0.8).", &a.text.sampler.temperature},
+      {"temperature", 't', MUSE_OPT_REAL, "X", "0 takes the likeliest token, higher is wilder (0.8).",
+       &a.text.sampler.temperature},
       {"top-k", 0, MUSE_OPT_INT, "K", "Choose among the K likeliest tokens only (0: all).", &a.text.sampler.top_k},
-      {"top-p", 0, MUSE_OPT_REAL, "P", "Choose among the fewest tokens that hold this share of the probability (1: all).", &a.text.sampler.top_p},
+      {"top-p", 0, MUSE_OPT_REAL, "P",
+       "Choose among the fewest tokens that hold this share of the probability (1: all).", &a.text.sampler.top_p},
       {"seed", 0, MUSE_OPT_INT, "S", "Another seed gives another text (0).", &a.seed},
       {"tokenizer", 0, MUSE_OPT_TEXT, "NAME", "Use this tokenizer (the plan's).", &a.tokenizer},
       {"raw", 0, MUSE_OPT_FLAG, NULL, "Write the bytes as they come, also those that are no text.", &a.text.raw},
@@ -186,12 +195,14 @@ MuseStatus muse_command_generate(int argc, char **argv, MuseDiag *diag) {
   MuseTokenizer *tokenizer = NULL;
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run generate [options] PLAN", "Writes text with the model, token by token, in constant memory.", stdout);
+    muse_options_help(table, "muse-run generate [options] PLAN",
+                      "Writes text with the model, token by token, in constant memory.", stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "generate", &plan, diag);
     if (status == MUSE_OK) status = muse_sampler_check(&a.text.sampler, diag);
     if (status == MUSE_OK && (a.text.max_tokens < 0 || a.seed < 0 || a.seed > UINT32_MAX))
-      status = muse_error(diag, MUSE_ERR_INPUT, "--max-tokens takes a number from 0 on, --seed one from 0 to 4294967295");
+      status = muse_error(diag, MUSE_ERR_INPUT,
+                          "--max-tokens takes a number from 0 on, --seed one from 0 to 4294967295");
     a.text.sampler.seed = (uint32_t)a.seed;
     if (status == MUSE_OK) status = generate(plan, &a, &session, &tokenizer, diag);
   }

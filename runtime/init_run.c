@@ -13,7 +13,8 @@ typedef struct Arguments {
 } Arguments;
 
 static MuseStatus write_all(MuseSession *s, const char *dir, MuseDiag *diag) {
-  if (muse_checkpoint_exists(dir)) return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds checkpoints already; choose another folder", dir);
+  if (muse_checkpoint_exists(dir))
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds checkpoints already; choose another folder", dir);
   MuseRunState state = {.seed = s->seed, .best_validation_loss = INFINITY, .plan_hash = s->plan_hash};
   MUSE_TRY(muse_session_text(s, "config", &state.config_text, diag));
   MUSE_TRY(muse_params_init(s, s->seed, diag));
@@ -37,7 +38,8 @@ static const MuseBuffer *find_param(const MuseModule *module, const char *name, 
   }
   const char *near = muse_str_nearest(name, names, n);
   if (!found)
-    muse_error(diag, MUSE_ERR_INPUT, "the plan has no parameter '%s'%s%s%s", name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    muse_error(diag, MUSE_ERR_INPUT, "the plan has no parameter '%s'%s%s%s", name, near ? "; did you mean '" : "",
+               near ? near : "", near ? "'?" : "");
   free(names);
   return found;
 }
@@ -58,7 +60,8 @@ static MuseStatus write_one(const MuseModule *module, const Arguments *a, uint32
       muse_stored_tensor(param->name, muse_stored_type_of(param->type.dtype), param->type.rank, param->type.dim, data),
       muse_stored_tensor(delta.data, MUSE_STORED_F32, 0, NULL, &values.delta),
   };
-  if (status == MUSE_OK) status = muse_safetensors_write(a->output, tensors, param->type.dtype == MUSE_I8 ? 2 : 1, NULL, 0, NULL, diag);
+  if (status == MUSE_OK)
+    status = muse_safetensors_write(a->output, tensors, param->type.dtype == MUSE_I8 ? 2 : 1, NULL, 0, NULL, diag);
   if (status == MUSE_OK) printf("%s\n", a->output);
   muse_str_free(&delta);
   free(data);
@@ -67,9 +70,13 @@ static MuseStatus write_one(const MuseModule *module, const Arguments *a, uint32
 }
 
 static MuseStatus init(const char *path, const Arguments *a, MuseDiag *diag) {
-  if (!a->output) return muse_error(diag, MUSE_ERR_INPUT, "say with -o where the parameters go: a folder, or with --param a .safetensors file");
-  if (a->seed < -1 || a->seed > UINT32_MAX) return muse_error(diag, MUSE_ERR_INPUT, "--seed takes a number from 0 to 4294967295");
-  if (a->session.threads < 0 || a->session.threads > 4096) return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores)");
+  if (!a->output)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "say with -o where the parameters go: a folder, or with --param a .safetensors file");
+  if (a->seed < -1 || a->seed > UINT32_MAX)
+    return muse_error(diag, MUSE_ERR_INPUT, "--seed takes a number from 0 to 4294967295");
+  if (a->session.threads < 0 || a->session.threads > 4096)
+    return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores)");
   if (a->param) {
     MusePlan *plan;
     MUSE_TRY(muse_plan_load(path, &plan, diag));
@@ -91,7 +98,8 @@ static MuseStatus init(const char *path, const Arguments *a, MuseDiag *diag) {
 MuseStatus muse_command_init(int argc, char **argv, MuseDiag *diag) {
   Arguments a = {.seed = -1};
   const MuseOption table[] = {
-      {"output", 'o', MUSE_OPT_TEXT, "DIR", "Folder for the checkpoint step-0; with --param a .safetensors file.", &a.output},
+      {"output", 'o', MUSE_OPT_TEXT, "DIR", "Folder for the checkpoint step-0; with --param a .safetensors file.",
+       &a.output},
       {"param", 0, MUSE_OPT_TEXT, "NAME", "Make this parameter alone.", &a.param},
       {"seed", 0, MUSE_OPT_INT, "S", "Another seed than the plan's.", &a.seed},
       MUSE_SESSION_OPTION_ROWS(a.session),
@@ -102,7 +110,8 @@ MuseStatus muse_command_init(int argc, char **argv, MuseDiag *diag) {
   bool help = false;
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run init [options] PLAN -o DIR", "Writes the initial parameters, which follow from seed and name alone.", stdout);
+    muse_options_help(table, "muse-run init [options] PLAN -o DIR",
+                      "Writes the initial parameters, which follow from seed and name alone.", stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "init", &plan, diag);
     if (status == MUSE_OK) status = init(plan, &a, diag);

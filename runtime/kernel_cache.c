@@ -30,7 +30,8 @@ MuseKernelCache *muse_kernel_cache_open(const char *dir, MuseDiag *diag) {
   MuseKernelCache *cache = NULL;
   if (status != MUSE_OK || access(muse_str_text(&path), W_OK) != 0) {
     const char *why = muse_diag_message(quiet, 0);
-    muse_warning_at(diag, (MuseLoc){0}, "kernels are not kept on disk: %s", why ? why : "the cache folder cannot be written; set MUSE_CACHE_DIR");
+    muse_warning_at(diag, (MuseLoc){0}, "kernels are not kept on disk: %s",
+                    why ? why : "the cache folder cannot be written; set MUSE_CACHE_DIR");
   } else {
     cache = calloc(1, sizeof *cache);
     MUSE_ASSERT(cache != NULL);
@@ -58,13 +59,14 @@ bool muse_kernel_cache_get(MuseKernelCache *cache, MuseHash key, void **out_data
   MuseStr path = {0}, file = {0};
   MuseDiag *quiet = muse_diag_create();
   entry_path(cache, key, &path);
-  bool good = access(muse_str_text(&path), R_OK) == 0 && muse_read_file(muse_str_text(&path), MAX_ENTRY_BYTES, &file, quiet) == MUSE_OK;
+  bool good = access(muse_str_text(&path), R_OK) == 0 &&
+              muse_read_file(muse_str_text(&path), MAX_ENTRY_BYTES, &file, quiet) == MUSE_OK;
   EntryHeader h;
   if (good && file.len >= sizeof h) {
     memcpy(&h, file.data, sizeof h);
     MuseHash sum = muse_hash128(file.data + sizeof h, file.len - sizeof h);
-    good = memcmp(h.magic, magic, sizeof magic) == 0 && h.bytes == file.len - sizeof h && h.key.lo == key.lo && h.key.hi == key.hi &&
-           h.checksum.lo == sum.lo && h.checksum.hi == sum.hi;
+    good = memcmp(h.magic, magic, sizeof magic) == 0 && h.bytes == file.len - sizeof h && h.key.lo == key.lo &&
+           h.key.hi == key.hi && h.checksum.lo == sum.lo && h.checksum.hi == sum.hi;
   } else {
     good = false;
   }

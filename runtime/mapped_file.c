@@ -16,8 +16,8 @@ MuseStatus muse_map_file(const char *path, MuseMappedFile *out_file, MuseDiag *d
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     int error = errno;
-    return muse_error(diag, error == ENOENT || error == ENOTDIR ? MUSE_ERR_INPUT : MUSE_ERR_FAILED, "cannot open '%s': %s",
-                      path, strerror(error));
+    return muse_error(diag, error == ENOENT || error == ENOTDIR ? MUSE_ERR_INPUT : MUSE_ERR_FAILED,
+                      "cannot open '%s': %s", path, strerror(error));
   }
   struct stat st;
   if (fstat(fd, &st) != 0) {
@@ -38,7 +38,8 @@ MuseStatus muse_map_file(const char *path, MuseMappedFile *out_file, MuseDiag *d
   int error = errno;
   close(fd);
   if (data == MAP_FAILED)
-    return muse_error(diag, MUSE_ERR_FAILED, "cannot map '%s' (%lld bytes): %s", path, (long long)st.st_size, strerror(error));
+    return muse_error(diag, MUSE_ERR_FAILED, "cannot map '%s' (%lld bytes): %s", path, (long long)st.st_size,
+                      strerror(error));
   *out_file = (MuseMappedFile){data, (uint64_t)st.st_size};
   return MUSE_OK;
 }

@@ -84,7 +84,8 @@ MuseStatus muse_metrics_open(const char *path, int64_t resumed_step, MuseMetrics
 MuseStatus muse_metrics_close(MuseMetrics *metrics, MuseDiag *diag) {
   if (!metrics) return MUSE_OK;
   MuseStatus status = MUSE_OK;
-  if (close(metrics->fd) != 0) status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", metrics->path, strerror(errno));
+  if (close(metrics->fd) != 0)
+    status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", metrics->path, strerror(errno));
   muse_str_free(&metrics->line);
   free(metrics->path);
   free(metrics);

@@ -8,11 +8,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-// metrics.jsonl: one JSON object a line, numbers in full precision (they read back to the same bits), written out line by line.
+// metrics.jsonl: one JSON object a line, numbers in full precision (they read back to the same bits), written out line
+// by line.
 typedef struct MuseMetrics MuseMetrics;
 
-// Opens for appending and cuts off everything from the first line on whose "step" is beyond `resumed_step` or that is not
-// whole, so a resumed run continues its own history. A fresh run passes -1: the file starts empty.
+// Opens for appending and cuts off everything from the first line on whose "step" is beyond `resumed_step` or that is
+// not whole, so a resumed run continues its own history. A fresh run passes -1: the file starts empty.
 MuseStatus muse_metrics_open(const char *path, int64_t resumed_step, MuseMetrics **out_metrics, MuseDiag *diag);
 MuseStatus muse_metrics_close(MuseMetrics *metrics, MuseDiag *diag); // NULL is allowed; reports a failed write
 
@@ -30,7 +31,8 @@ MuseStatus muse_metrics_end(MuseMetrics *metrics, const char **out_line, MuseDia
 void muse_json_append_text(MuseStr *out, const char *text, size_t length);
 void muse_json_append_real(MuseStr *out, double value);
 
-// Exponentially smoothed value without start-up bias: s = Σ a^(n-i) x_i / Σ a^(n-i). Both numbers are part of a checkpoint.
+// Exponentially smoothed value without start-up bias: s = Σ a^(n-i) x_i / Σ a^(n-i). Both numbers are part of a
+// checkpoint.
 typedef struct MuseSmoothed { double value, weight; } MuseSmoothed;
 void muse_smoothed_add(MuseSmoothed *s, double x, double decay); // non-finite x is left out
 

@@ -1,5 +1,5 @@
-// Training batches from token sets mixed by weight, or from a tensor. A row is a pure function of the cursor: the set comes
-// from the counts of rows drawn, the window from the set's own count and the seed.
+// Training batches from token sets mixed by weight, or from a tensor. A row is a pure function of the cursor: the set
+// comes from the counts of rows drawn, the window from the set's own count and the seed.
 #include "runtime/mixture.h"
 
 #include "compiler/config_recipe.h"
@@ -39,12 +39,14 @@ static int64_t n_validation(const DataSet *set) {
 
 static MuseStatus check_tokenizer(const MuseDataOptions *options, const MuseTokens *tokens, MuseDiag *diag) {
   const MuseTokensInfo *info = muse_tokens_info(tokens);
-  if (info->version < 2 || options->tokenizer_hash == 0 || info->tokenizer_hash == options->tokenizer_hash) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_DATA,
-                    "'%s' was made by another tokenizer ('%s', hash %016llx) than the model's (hash %016llx); tokenize the text "
-                    "again with the model's",
-                    info->idx_path, info->tokenizer, (unsigned long long)info->tokenizer_hash,
-                    (unsigned long long)options->tokenizer_hash);
+  if (info->version < 2 || options->tokenizer_hash == 0 || info->tokenizer_hash == options->tokenizer_hash)
+    return MUSE_OK;
+  return muse_error(
+      diag, MUSE_ERR_DATA,
+      "'%s' was made by another tokenizer ('%s', hash %016llx) than the model's (hash %016llx); tokenize the text "
+      "again with the model's",
+      info->idx_path, info->tokenizer, (unsigned long long)info->tokenizer_hash,
+      (unsigned long long)options->tokenizer_hash);
 }
 
 static bool is_folder(const char *path) {
@@ -71,8 +73,8 @@ static MuseStatus open_set(MuseDataSource *source, const char *name, const char 
     }
   }
   if (status == MUSE_OK)
-    status = muse_windows_open(train.data, o->row_tokens, o->eos, set->validation.tokens ? 0 : o->validation_share, &set->train,
-                               diag);
+    status = muse_windows_open(train.data, o->row_tokens, o->eos, set->validation.tokens ? 0 : o->validation_share,
+                               &set->train, diag);
   if (status == MUSE_OK) status = check_tokenizer(o, set->train.tokens, diag);
   muse_str_free(&train);
   muse_str_free(&validation);
@@ -117,10 +119,11 @@ static MuseStatus open_tensor(MuseDataSource *source, const char *path, MuseDiag
   char text[256];
   muse_stored_tensor_describe(t, text, sizeof text);
   if (t->rank != 3 || t->count == 0 || t->shape[2] != source->options.row_tokens + 1)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the tensor 'tokens' is %s; it must be [steps, B, n_seq + 1 = %lld]", path, text,
-                      (long long)source->options.row_tokens + 1);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the tensor 'tokens' is %s; it must be [steps, B, n_seq + 1 = %lld]",
+                      path, text, (long long)source->options.row_tokens + 1);
   if (t->type == MUSE_STORED_BOOL || t->type <= MUSE_STORED_BF16)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the tensor 'tokens' is %s; token ids must be whole numbers", path, text);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the tensor 'tokens' is %s; token ids must be whole numbers", path,
+                      text);
   return MUSE_OK;
 }
 
@@ -132,7 +135,8 @@ static void hash_windows(MuseHasher *hasher, const MuseWindows *w) {
   muse_hasher_update(hasher, numbers, sizeof numbers);
   // A sample of the text tells sets of equal size apart. Ids beyond 31 bits are an error only when they are drawn.
   MuseDiag *unused = muse_diag_create();
-  if (muse_tokens_read(w->tokens, 0, count, 0, sample, unused) == MUSE_OK) muse_hasher_update(hasher, sample, (size_t)count * 4);
+  if (muse_tokens_read(w->tokens, 0, count, 0, sample, unused) == MUSE_OK)
+    muse_hasher_update(hasher, sample, (size_t)count * 4);
   muse_diag_destroy(unused);
 }
 
@@ -153,7 +157,8 @@ static uint64_t fingerprint(const MuseDataSource *source) {
   return hash ? hash : 1;
 }
 
-MuseStatus muse_data_open(const char *spec, const MuseDataOptions *options, MuseDataSource **out_source, MuseDiag *diag) {
+MuseStatus muse_data_open(const char *spec, const MuseDataOptions *options, MuseDataSource **out_source,
+                          MuseDiag *diag) {
   *out_source = NULL;
   MuseDataSource *source = calloc(1, sizeof *source);
   if (!source) muse_out_of_memory(sizeof *source);
@@ -194,10 +199,11 @@ void muse_data_close(MuseDataSource *source) {
 static MuseStatus check_cursor(const MuseDataSource *source, MuseDataCursor *cursor, MuseDiag *diag) {
   if (cursor->fingerprint == 0) cursor->fingerprint = source->fingerprint;
   if (cursor->fingerprint == source->fingerprint) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_DATA,
-                    "the saved position belongs to other data or options (fingerprint %016llx, now %016llx); resume with the "
-                    "data, n_seq and seed of the run, or start a new run from its parameters",
-                    (unsigned long long)cursor->fingerprint, (unsigned long long)source->fingerprint);
+  return muse_error(
+      diag, MUSE_ERR_DATA,
+      "the saved position belongs to other data or options (fingerprint %016llx, now %016llx); resume with the "
+      "data, n_seq and seed of the run, or start a new run from its parameters",
+      (unsigned long long)cursor->fingerprint, (unsigned long long)source->fingerprint);
 }
 
 // The set whose count lags furthest behind its share, the first of equals: after n rows every set has its share of n to
@@ -225,7 +231,8 @@ static MuseStatus draw_row(const MuseDataSource *source, MuseDataCursor *cursor,
   if (validation && !set->validation.tokens)
     MUSE_TRY(muse_windows_read_validation(&set->train, (int64_t)index, vocab_size, out, diag));
   else
-    MUSE_TRY(muse_windows_read_train(validation ? &set->validation : &set->train, (int64_t)index, vocab_size, out, diag));
+    MUSE_TRY(
+        muse_windows_read_train(validation ? &set->validation : &set->train, (int64_t)index, vocab_size, out, diag));
   cursor->drawn[i]++;
   cursor->rows++;
   return MUSE_OK;
@@ -236,25 +243,27 @@ static MuseStatus draw_tensor(const MuseDataSource *source, MuseDataCursor *curs
   const MuseStoredTensor *t = source->tensor;
   const char *path = muse_safetensors_path(source->file);
   if (batch != t->shape[1])
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': 'tokens' holds batches of %lld rows, the plan was compiled for %lld", path,
-                      (long long)t->shape[1], (long long)batch);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': 'tokens' holds batches of %lld rows, the plan was compiled for %lld",
+                      path, (long long)t->shape[1], (long long)batch);
   uint64_t step = cursor->rows / (uint64_t)batch;
   if (step >= (uint64_t)t->shape[0])
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': all %lld steps of 'tokens' are used up; lower max_steps or add steps", path,
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s': all %lld steps of 'tokens' are used up; lower max_steps or add steps", path,
                       (long long)t->shape[0]);
   int64_t count = batch * t->shape[2];
   MUSE_TRY(muse_stored_read_i32(t, (int64_t)step * count, count, out, diag));
   for (int64_t i = 0; i < count; i++) {
     if (out[i] < 0 || out[i] >= source->options.vocab_size)
-      return muse_error(diag, MUSE_ERR_DATA, "'%s': element %lld of 'tokens' is %d, but ids go from 0 to vocab_size - 1 = %lld", path,
+      return muse_error(diag, MUSE_ERR_DATA,
+                        "'%s': element %lld of 'tokens' is %d, but ids go from 0 to vocab_size - 1 = %lld", path,
                         (long long)((int64_t)step * count + i), out[i], (long long)source->options.vocab_size - 1);
   }
   cursor->rows += (uint64_t)batch;
   return MUSE_OK;
 }
 
-static MuseStatus draw(const MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, bool validation, int32_t *out,
-                       MuseDiag *diag) {
+static MuseStatus draw(const MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, bool validation,
+                       int32_t *out, MuseDiag *diag) {
   MUSE_ASSERT(batch > 0);
   MUSE_TRY(check_cursor(source, cursor, diag));
   MuseDataCursor moved = *cursor; // a failed draw leaves the cursor where it was
@@ -273,7 +282,8 @@ MuseStatus muse_data_next(MuseDataSource *source, MuseDataCursor *cursor, int64_
 MuseStatus muse_data_validation_next(MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, int32_t *out,
                                      MuseDiag *diag) {
   if (muse_data_validation_rows(source) == 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "no text is held out for validation; add text or raise the validation share");
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "no text is held out for validation; add text or raise the validation share");
   return draw(source, cursor, batch, true, out, diag);
 }
 
@@ -308,15 +318,17 @@ MuseDataSetReport muse_data_report(const MuseDataSource *source, const MuseDataC
 
 void muse_data_report_text(const MuseDataSource *source, const MuseDataCursor *cursor, MuseStr *out) {
   if (source->tensor) {
-    muse_str_appendf(out, "batches from '%s': %lld steps of %lld rows, %llu rows used\n", muse_safetensors_path(source->file),
-                     (long long)source->tensor->shape[0], (long long)source->tensor->shape[1], (unsigned long long)cursor->rows);
+    muse_str_appendf(out, "batches from '%s': %lld steps of %lld rows, %llu rows used\n",
+                     muse_safetensors_path(source->file), (long long)source->tensor->shape[0],
+                     (long long)source->tensor->shape[1], (unsigned long long)cursor->rows);
     return;
   }
-  muse_str_appendf(out, "%-24s %8s %9s %14s %10s %11s %8s\n", "data", "target", "achieved", "tokens", "documents", "validation",
-                   "epochs");
+  muse_str_appendf(out, "%-24s %8s %9s %14s %10s %11s %8s\n", "data", "target", "achieved", "tokens", "documents",
+                   "validation", "epochs");
   for (int i = 0; i < source->n_sets; i++) {
     MuseDataSetReport r = muse_data_report(source, cursor, i);
-    muse_str_appendf(out, "%-24s %7.2f%% %8.2f%% %14lld %10lld %6lld rows %8.2f\n", r.name, 100 * r.target, 100 * r.achieved,
-                     (long long)r.n_tokens, (long long)r.n_documents, (long long)r.n_validation, r.epochs);
+    muse_str_appendf(out, "%-24s %7.2f%% %8.2f%% %14lld %10lld %6lld rows %8.2f\n", r.name, 100 * r.target,
+                     100 * r.achieved, (long long)r.n_tokens, (long long)r.n_documents, (long long)r.n_validation,
+                     r.epochs);
   }
 }

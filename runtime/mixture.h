@@ -7,8 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Where training batches come from: one token set, several mixed by weight, or a tensor of ready batches. What a batch holds
-// depends only on the source, the options and the cursor, never on timing; so a run resumes exactly from a saved cursor.
+// Where training batches come from: one token set, several mixed by weight, or a tensor of ready batches. What a batch
+// holds depends only on the source, the options and the cursor, never on timing; so a run resumes exactly from a saved
+// cursor.
 
 #define MUSE_DATA_MAX_SETS 64
 
@@ -42,13 +43,14 @@ typedef struct MuseDataSetReport {
 typedef struct MuseDataSource MuseDataSource;
 
 // spec: a token set NAME (NAME.bin + NAME.idx, or a folder NAME with train.bin/.idx and perhaps validation.bin/.idx), a
-// recipe *.yaml, or *.safetensors with an integer tensor `tokens [steps, B, T+1]`. Paths in a recipe are relative to the
-// working directory. MUSE_ERR_INPUT for a set without a single window of T + 1 tokens.
-MuseStatus muse_data_open(const char *spec, const MuseDataOptions *options, MuseDataSource **out_source, MuseDiag *diag);
+// recipe *.yaml, or *.safetensors with an integer tensor `tokens [steps, B, T+1]`. Paths in a recipe are relative to
+// the working directory. MUSE_ERR_INPUT for a set without a single window of T + 1 tokens.
+MuseStatus muse_data_open(const char *spec, const MuseDataOptions *options, MuseDataSource **out_source,
+                          MuseDiag *diag);
 void muse_data_close(MuseDataSource *source); // NULL is allowed
 
-// The next `batch` rows into out [batch, T+1] and the cursor moved on. The windows of a set come in a new order each epoch.
-// A tensor source: `batch` must be its B; after its last step MUSE_ERR_INPUT.
+// The next `batch` rows into out [batch, T+1] and the cursor moved on. The windows of a set come in a new order each
+// epoch. A tensor source: `batch` must be its B; after its last step MUSE_ERR_INPUT.
 MuseStatus muse_data_next(MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, int32_t *out, MuseDiag *diag);
 // The same from the held-out windows, with a cursor of its own: from {0} on always the same rows, for any call pattern.
 MuseStatus muse_data_validation_next(MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, int32_t *out,

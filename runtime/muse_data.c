@@ -22,8 +22,10 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "NAME", "Writes NAME.bin and NAME.idx.", &o.output},
       {"tokenizer", 't', MUSE_OPT_TEXT, "KIND", "How text becomes ids: bytes (the default).", &o.tokenizer},
-      {"ending", 'e', MUSE_OPT_LIST, "END", "Takes only names that end like this (or so with .gz); may be repeated.", &o.endings},
-      {"max-tokens", 0, MUSE_OPT_INT, "N", "Stops after the document that brings the total to N tokens.", &o.max_tokens},
+      {"ending", 'e', MUSE_OPT_LIST, "END", "Takes only names that end like this (or so with .gz); may be repeated.",
+       &o.endings},
+      {"max-tokens", 0, MUSE_OPT_INT, "N", "Stops after the document that brings the total to N tokens.",
+       &o.max_tokens},
       {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (1 GiB).", &o.max_document},
       {"keep-duplicates", 0, MUSE_OPT_FLAG, NULL, "Keeps documents that equal an earlier one.", &o.keep_duplicates},
       {"threads", 'j', MUSE_OPT_INT, "N", "Number of threads (all cores); the result is the same for any.", &o.threads},
@@ -37,8 +39,10 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
                       "Makes a token set of all UTF-8 text in folders and files, gzip-compressed or not.", stdout);
   } else if (status == MUSE_OK) {
     if (o.inputs.len == 0) status = muse_error(diag, MUSE_ERR_INPUT, "name at least one folder or file with text");
-    else if (!o.output || !*o.output) status = muse_error(diag, MUSE_ERR_INPUT, "say with -o NAME where the token set goes");
-    else if (o.threads < 0 || o.max_tokens < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--threads and --max-tokens take numbers from 0 on");
+    else if (!o.output || !*o.output)
+      status = muse_error(diag, MUSE_ERR_INPUT, "say with -o NAME where the token set goes");
+    else if (o.threads < 0 || o.max_tokens < 0)
+      status = muse_error(diag, MUSE_ERR_INPUT, "--threads and --max-tokens take numbers from 0 on");
   }
   if (status == MUSE_OK && !help) {
     catch_signals();

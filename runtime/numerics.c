@@ -53,7 +53,8 @@ static bool look_at_results(void *context, const MuseKernelVisit *visit) {
   return true;
 }
 
-MuseStatus muse_find_first_bad_kernel(MuseSession *session, const char *function, MuseStr *out, bool *out_found, MuseDiag *diag) {
+MuseStatus muse_find_first_bad_kernel(MuseSession *session, const char *function, MuseStr *out, bool *out_found,
+                                      MuseDiag *diag) {
   Search s = {.out = out};
   MuseStatus status = muse_executor_trace(session->executor, function, NULL, look_at_results, &s, diag);
   *out_found = s.found;

@@ -57,7 +57,8 @@ static int8_t on_grid(double w, double delta) { return (int8_t)fmax(-127, fmin(1
 static void fill_latent(void *context, int thread, int64_t begin, int64_t end) {
   const Init *init = context;
   int64_t last = end * CHUNK < init->n ? end * CHUNK : init->n;
-  for (int64_t i = begin * CHUNK; i < last; i++) init->latent[i] = on_grid((double)(float)initial_value(init, i), init->delta);
+  for (int64_t i = begin * CHUNK; i < last; i++)
+    init->latent[i] = on_grid((double)(float)initial_value(init, i), init->delta);
 }
 
 // The width of the grid from sums of |w|; a parameter of zeros gets a grid of any width.
@@ -80,7 +81,8 @@ static MuseStatus read_init(const MuseBuffer *param, uint32_t seed, Init *out, M
   const MuseAttr *a = muse_attr_find(&param->attrs, "init");
   const char *kind = a && a->kind == MUSE_ATTR_TEXT ? a->text : "";
   bool ok = false;
-  *out = (Init){.op_id = muse_hash64(param->name, strlen(param->name)), .seed = seed, .n = muse_type_elements(param->type)};
+  *out = (Init){
+      .op_id = muse_hash64(param->name, strlen(param->name)), .seed = seed, .n = muse_type_elements(param->type)};
   if (muse_str_eq(kind, "normal")) {
     out->kind = INIT_NORMAL;
     ok = get_real(param, "std", &out->a);
@@ -92,11 +94,13 @@ static MuseStatus read_init(const MuseBuffer *param, uint32_t seed, Init *out, M
     ok = get_real(param, "first", &out->a) && get_real(param, "last", &out->b) && out->a > 0 && out->b > 0;
   }
   if (ok) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_INPUT, "the plan does not say how parameter '%s' starts (init '%s'); run musec again on its configuration",
+  return muse_error(diag, MUSE_ERR_INPUT,
+                    "the plan does not say how parameter '%s' starts (init '%s'); run musec again on its configuration",
                     param->name, kind);
 }
 
-MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool, MuseParamValues *out, MuseDiag *diag) {
+MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool,
+                           MuseParamValues *out, MuseDiag *diag) {
   Init init;
   MUSE_TRY(read_init(param, seed, &init, diag));
   int64_t chunks = (init.n + CHUNK - 1) / CHUNK;
@@ -117,7 +121,8 @@ MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, ui
 }
 
 // Where a parameter of the session lies: f32, or i8 with the buffer delta.NAME.
-static MuseStatus place_of(const MuseSession *s, const MuseBuffer *param, MuseParamValues *out, float **out_delta, MuseDiag *diag) {
+static MuseStatus place_of(const MuseSession *s, const MuseBuffer *param, MuseParamValues *out, float **out_delta,
+                           MuseDiag *diag) {
   *out = (MuseParamValues){0};
   *out_delta = NULL;
   void *data = muse_executor_buffer(s->executor, param->name);
@@ -126,7 +131,8 @@ static MuseStatus place_of(const MuseSession *s, const MuseBuffer *param, MusePa
     return MUSE_OK;
   }
   if (param->type.dtype != MUSE_I8)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': parameter '%s' is %s; parameters are f32 or i8", s->path, param->name, muse_dtype_name(param->type.dtype));
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': parameter '%s' is %s; parameters are f32 or i8", s->path,
+                      param->name, muse_dtype_name(param->type.dtype));
   MuseStr name = {0};
   MuseType scalar = muse_scalar_type(MUSE_F32);
   void *delta = NULL;
@@ -195,7 +201,8 @@ static MuseStatus quantise_latent(const MuseStoredTensor *t, int8_t *out, float 
   return status;
 }
 
-static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTensor *t, const char *name, int8_t *out, float *out_delta, MuseDiag *diag) {
+static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTensor *t, const char *name, int8_t *out,
+                              float *out_delta, MuseDiag *diag) {
   if (t->type != MUSE_STORED_I8) {
     MUSE_TRY(quantise_latent(t, out, out_delta, diag));
   } else {
@@ -211,7 +218,8 @@ static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTenso
     memcpy(out, t->data, t->bytes);
   }
   if (isfinite(*out_delta) && *out_delta > 0) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_INPUT, "'%s': the grid of '%s' is %g wide; the file holds NaN or Inf", muse_safetensors_path(file), name, (double)*out_delta);
+  return muse_error(diag, MUSE_ERR_INPUT, "'%s': the grid of '%s' is %g wide; the file holds NaN or Inf",
+                    muse_safetensors_path(file), name, (double)*out_delta);
 }
 
 static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const MuseBuffer *b, MuseDiag *diag) {
@@ -224,19 +232,21 @@ static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const Mu
   muse_type_print(b->type, &wanted);
   MuseStatus status = MUSE_OK;
   if (!t) {
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s' (%s), which the plan needs", path, b->name, muse_str_text(&wanted));
+    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s' (%s), which the plan needs", path, b->name,
+                        muse_str_text(&wanted));
   } else if (!same_shape(t, b->type)) {
     char found[160];
     muse_stored_tensor_describe(t, found, sizeof found);
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' is %s, the plan needs %s", path, b->name, found, muse_str_text(&wanted));
+    status = muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' is %s, the plan needs %s", path, b->name, found,
+                        muse_str_text(&wanted));
   } else if (place.latent) {
     status = load_latent(file, t, b->name, place.latent, delta, diag);
   } else {
     status = muse_stored_read_f32(t, 0, t->count, place.values, diag);
     int64_t bad = status == MUSE_OK ? muse_first_bad(place.values, MUSE_F32, t->count) : -1;
     if (bad >= 0)
-      status = muse_error(diag, MUSE_ERR_INPUT, "'%s': element %lld of tensor '%s' is %g; parameters must be finite", path, (long long)bad, b->name,
-                          (double)place.values[bad]);
+      status = muse_error(diag, MUSE_ERR_INPUT, "'%s': element %lld of tensor '%s' is %g; parameters must be finite",
+                          path, (long long)bad, b->name, (double)place.values[bad]);
   }
   muse_str_free(&wanted);
   return status;
@@ -247,7 +257,8 @@ static void find_unknown(const MuseSession *s, const MuseSafetensors *file, Muse
     const MuseStoredTensor *t = muse_safetensors_at(file, i);
     const MuseBuffer *b = muse_module_buffer(s->module, t->name);
     if (b && (is_role(b, "param") || is_role(b, "scale"))) continue;
-    *status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds a tensor '%s', which is no parameter of the plan", muse_safetensors_path(file), t->name);
+    *status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds a tensor '%s', which is no parameter of the plan",
+                         muse_safetensors_path(file), t->name);
   }
 }
 
@@ -289,8 +300,11 @@ void muse_params_tensors(const MuseSession *s, bool model_only, MuseTensorList *
     const MuseBuffer *b = s->module->buffers[i];
     bool model = is_role(b, "param") || is_role(b, "scale");
     if (!model && (model_only || !is_role(b, "moment"))) continue;
-    MuseCheckpointTensor t = {.name = b->name, .type = muse_stored_type_of(b->type.dtype), .rank = b->type.rank,
-                              .data = muse_executor_buffer(s->executor, b->name), .group = model ? MUSE_GROUP_MODEL : MUSE_GROUP_TRAIN};
+    MuseCheckpointTensor t = {.name = b->name,
+                              .type = muse_stored_type_of(b->type.dtype),
+                              .rank = b->type.rank,
+                              .data = muse_executor_buffer(s->executor, b->name),
+                              .group = model ? MUSE_GROUP_MODEL : MUSE_GROUP_TRAIN};
     for (int d = 0; d < b->type.rank; d++) t.shape[d] = b->type.dim[d];
     muse_vec_push(out, t);
   }
@@ -300,7 +314,8 @@ const MuseBuffer *muse_params_find_bad(const MuseSession *s) {
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
     if (!is_role(b, "param") && !is_role(b, "scale")) continue;
-    if (muse_first_bad(muse_executor_buffer(s->executor, b->name), b->type.dtype, muse_type_elements(b->type)) >= 0) return b;
+    if (muse_first_bad(muse_executor_buffer(s->executor, b->name), b->type.dtype, muse_type_elements(b->type)) >= 0)
+      return b;
   }
   return NULL;
 }

@@ -6,9 +6,10 @@
 
 // Parameters of a session: initial values, loading, and the list of tensors that a checkpoint holds.
 
-// Initial values follow section 5 of docs/model.md. Element i of a normal parameter NAME is std * muse_random_normal(i, op_id,
-// seed, 0) with op_id = muse_hash64 of NAME's bytes: any element of any parameter can be made alone, on any machine.
-// Parameters kept as int8 latents: delta = 3.2 * mean|W0| / 127, w8 = clip(round(W0/delta), -127, 127), halves to even.
+// Initial values follow section 5 of docs/model.md. Element i of a normal parameter NAME is std * muse_random_normal(i,
+// op_id, seed, 0) with op_id = muse_hash64 of NAME's bytes: any element of any parameter can be made alone, on any
+// machine. Parameters kept as int8 latents: delta = 3.2 * mean|W0| / 127, w8 = clip(round(W0/delta), -127, 127), halves
+// to even.
 
 // One parameter. Exactly one of the two is written: `values` (f32), or for a latent `latent` and *out_delta.
 typedef struct MuseParamValues {
@@ -16,18 +17,20 @@ typedef struct MuseParamValues {
   int8_t *latent;
   float delta;
 } MuseParamValues;
-MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool, MuseParamValues *out, MuseDiag *diag);
+MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool,
+                           MuseParamValues *out, MuseDiag *diag);
 
 // All parameters of the session; moments become zero. The result does not depend on the number of threads.
 MuseStatus muse_params_init(MuseSession *session, uint32_t seed, MuseDiag *diag);
 
-// All parameters from a safetensors file under the names of docs/model.md; moments become zero. A latent comes as I8 with
-// delta.NAME, or as floats, which are put on its grid. Missing, unknown or misshapen tensors and values that are not finite are
-// MUSE_ERR_INPUT, one sentence each.
+// All parameters from a safetensors file under the names of docs/model.md; moments become zero. A latent comes as I8
+// with delta.NAME, or as floats, which are put on its grid. Missing, unknown or misshapen tensors and values that are
+// not finite are MUSE_ERR_INPUT, one sentence each.
 MuseStatus muse_params_load(MuseSession *session, const char *path, MuseDiag *diag);
 
 typedef MUSE_VEC(MuseCheckpointTensor) MuseTensorList;
-// Tensors of a checkpoint: parameters and scales, and unless `model_only` the moments. Names and data stay the session's.
+// Tensors of a checkpoint: parameters and scales, and unless `model_only` the moments. Names and data stay the
+// session's.
 void muse_params_tensors(const MuseSession *session, bool model_only, MuseTensorList *out_tensors);
 MuseStoredType muse_stored_type_of(MuseDtype dtype);
 

@@ -106,7 +106,8 @@ static double rate(MusePool *pool, Peak *p, Loop loop, int lanes) {
 
 static void measure_arithmetic(MusePool *pool, Peak *p, MusePeaks *out) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512vnni")) out->int8_with = "AVX-512 VNNI", out->int8_ops = rate(pool, p, int8_vnni, 64);
+  if (__builtin_cpu_supports("avx512vnni"))
+    out->int8_with = "AVX-512 VNNI", out->int8_ops = rate(pool, p, int8_vnni, 64);
   else if (__builtin_cpu_supports("avx2")) out->int8_with = "AVX2", out->int8_ops = rate(pool, p, int8_avx2, 32);
   if (__builtin_cpu_supports("avx512f")) {
     out->flops_with = "AVX-512", out->flops = rate(pool, p, fma_avx512, 16);
@@ -122,7 +123,9 @@ static void measure_arithmetic(MusePool *pool, Peak *p, MusePeaks *out) {
 
 MuseStatus muse_measure_peaks(MusePool *pool, MusePeaks *out, MuseDiag *diag) {
   *out = (MusePeaks){.flops_with = "", .int8_with = ""};
-  Peak p = {.from = malloc(COPY_BYTES), .to = malloc(COPY_BYTES), .sink = calloc((size_t)muse_pool_threads(pool) * 4, 16 * sizeof(float))};
+  Peak p = {.from = malloc(COPY_BYTES),
+            .to = malloc(COPY_BYTES),
+            .sink = calloc((size_t)muse_pool_threads(pool) * 4, 16 * sizeof(float))};
   MuseStatus status = MUSE_OK;
   if (!p.from || !p.to || !p.sink) {
     status = muse_error(diag, MUSE_ERR_NO_FIT, "no 256 MiB of memory are free to measure the bandwidth");

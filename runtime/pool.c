@@ -1,5 +1,5 @@
-// The thread pool: tasks are handed out in shrinking pieces through one atomic counter. Workers spin for a moment between
-// stages (a training step is some hundred short stages) and sleep when nothing comes.
+// The thread pool: tasks are handed out in shrinking pieces through one atomic counter. Workers spin for a moment
+// between stages (a training step is some hundred short stages) and sleep when nothing comes.
 #include "runtime/pool.h"
 
 #include "ir/base/vec.h"
@@ -54,7 +54,8 @@ static void work(MusePool *p, int thread) {
       if (begin >= p->n_tasks) return;
       piece = (p->n_tasks - begin) / (2 * p->n_threads);
       if (piece < 1) piece = 1;
-    } while (!atomic_compare_exchange_weak_explicit(&p->next, &begin, begin + piece, memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&p->next, &begin, begin + piece, memory_order_relaxed,
+                                                    memory_order_relaxed));
     p->fn(p->context, thread, begin, begin + piece);
   }
 }
@@ -117,7 +118,9 @@ void muse_pool_run(MusePool *p, int64_t n_tasks, MuseTaskFn fn, void *context) {
 }
 
 MuseStatus muse_pool_create(int n_threads, MusePool **out_pool, MuseDiag *diag) {
-  if (n_threads < 0 || n_threads > 4096) return muse_error(diag, MUSE_ERR_INPUT, "%d threads are not possible; use 1 to 4096, or 0 for one a core", n_threads);
+  if (n_threads < 0 || n_threads > 4096)
+    return muse_error(diag, MUSE_ERR_INPUT, "%d threads are not possible; use 1 to 4096, or 0 for one a core",
+                      n_threads);
   if (n_threads == 0) n_threads = muse_available_cores();
   MusePool *p = calloc(1, sizeof *p);
   MUSE_ASSERT(p != NULL);
@@ -132,7 +135,9 @@ MuseStatus muse_pool_create(int n_threads, MusePool **out_pool, MuseDiag *diag) 
     if (error) {
       p->n_threads = i;
       muse_pool_destroy(p);
-      return muse_error(diag, MUSE_ERR_FAILED, "thread %d of %d cannot be started (%s); use --threads with a smaller number", i + 1, n_threads, strerror(error));
+      return muse_error(diag, MUSE_ERR_FAILED,
+                        "thread %d of %d cannot be started (%s); use --threads with a smaller number", i + 1, n_threads,
+                        strerror(error));
     }
   }
   *out_pool = p;

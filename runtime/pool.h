@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-// Worker threads that share the tasks of a kernel stage. Which thread computes which task changes from run to run; results do
-// not, because tasks write disjoint places (compiler/kernel_info.h).
+// Worker threads that share the tasks of a kernel stage. Which thread computes which task changes from run to run;
+// results do not, because tasks write disjoint places (compiler/kernel_info.h).
 typedef struct MusePool MusePool;
 
 // Computes tasks [begin, end). `thread` is 0..n_threads-1 and names the scratch memory to use.

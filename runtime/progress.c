@@ -99,12 +99,14 @@ void muse_progress_update(MuseProgress *progress, const MuseProgressStep *step) 
   if (p->options.quiet) return;
   bool last = step->step >= p->options.n_steps, first = step->step == p->options.first_step + 1;
   double t = now();
-  if (p->terminal ? !last && t - p->last_drawn < 0.1 : !last && !first && step->step % p->options.every_steps != 0) return;
+  if (p->terminal ? !last && t - p->last_drawn < 0.1 : !last && !first && step->step % p->options.every_steps != 0)
+    return;
   p->last_drawn = t;
   double rate = p->seconds.value > 0 ? p->tokens.value / p->seconds.value : 0;
   double eta = (double)(p->options.n_steps - step->step) * p->seconds.value;
   MuseStr line = {0};
-  muse_progress_format(&p->options, step, rate, eta, p->terminal, p->terminal ? terminal_width(p->options.out) : 1 << 16, &line);
+  muse_progress_format(&p->options, step, rate, eta, p->terminal,
+                       p->terminal ? terminal_width(p->options.out) : 1 << 16, &line);
   if (!p->terminal) {
     fprintf(p->options.out, "%s\n", muse_str_text(&line));
   } else if (p->colour && line.len > BAR_CELLS + 2) {

@@ -53,8 +53,9 @@ MuseStatus muse_run_state_print(const MuseRunState *state, const MuseStateSeals 
   json_object_set_new(root, "format", json_string("muse checkpoint"));
   json_object_set_new(root, "version", json_integer(1));
   json_object_set_new(root, "step", whole(state->step));
-  json_object_set_new(root, "rng", json_pack("{s:s, s:o, s:o}", "generator", "Philox4x32-10", "seed", whole(state->seed), "step",
-                                             whole(state->step)));
+  json_object_set_new(root, "rng",
+                      json_pack("{s:s, s:o, s:o}", "generator", "Philox4x32-10", "seed", whole(state->seed), "step",
+                                whole(state->step)));
   json_object_set_new(root, "tokens", whole(state->tokens));
   json_object_set_new(root, "data", cursor_json(&state->cursor));
   json_object_set_new(root, "smoothed_loss", real(state->smoothed_loss));
@@ -64,8 +65,9 @@ MuseStatus muse_run_state_print(const MuseRunState *state, const MuseStateSeals 
   json_object_set_new(root, "bad_steps", whole((uint64_t)state->bad_steps));
   json_object_set_new(root, "plan_hash", hash_text(state->plan_hash));
   json_object_set_new(root, "config", config);
-  json_object_set_new(root, "files", json_pack("{s:o, s:o}", "model.safetensors", seal_json(&seals->model), "train.safetensors",
-                                               seal_json(&seals->train)));
+  json_object_set_new(root, "files",
+                      json_pack("{s:o, s:o}", "model.safetensors", seal_json(&seals->model), "train.safetensors",
+                                seal_json(&seals->train)));
   json_object_set_new(root, "checksum", hash_text(checksum(root)));
   char *text = json_dumps(root, JSON_INDENT(1) | DUMP_FLAGS);
   if (!text) muse_out_of_memory(0);
@@ -108,7 +110,8 @@ static bool parse_hex(const char *text, size_t length, uint64_t *out) {
 static MuseHash get_hash(Fields *f, const json_t *object, const char *key) {
   const char *text = json_string_value(json_object_get(object, key));
   MuseHash hash = {0};
-  if (!text || strlen(text) != 32 || !parse_hex(text, 16, &hash.hi) || !parse_hex(text + 16, 16, &hash.lo)) f->ok = false;
+  if (!text || strlen(text) != 32 || !parse_hex(text, 16, &hash.hi) || !parse_hex(text + 16, 16, &hash.lo))
+    f->ok = false;
   return hash;
 }
 
@@ -180,7 +183,8 @@ MuseStatus muse_run_state_parse(const char *path, const char *text, size_t lengt
   *out_state = (MuseRunState){0};
   json_error_t error;
   json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-  if (!root) return muse_error(diag, MUSE_ERR_INPUT, "'%s' is damaged: %s, in its line %d", path, error.text, error.line);
+  if (!root)
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' is damaged: %s, in its line %d", path, error.text, error.line);
   MuseStatus status = parse_root(path, root, out_state, out_seals, diag);
   json_decref(root);
   return status;

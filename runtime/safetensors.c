@@ -50,7 +50,8 @@ static bool set_size(MuseStoredTensor *t) {
   return true;
 }
 
-MuseStoredTensor muse_stored_tensor(const char *name, MuseStoredType type, int rank, const int64_t *shape, const void *data) {
+MuseStoredTensor muse_stored_tensor(const char *name, MuseStoredType type, int rank, const int64_t *shape,
+                                    const void *data) {
   MuseStoredTensor t = {.name = name, .type = type, .rank = rank, .data = data};
   MUSE_ASSERT(rank >= 0 && rank <= MUSE_STORED_MAX_RANK);
   for (int i = 0; i < rank; i++) t.shape[i] = shape[i];
@@ -94,14 +95,14 @@ static MuseStatus parse_shape(const char *path, const json_t *shape, MuseStoredT
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has no \"shape\" list", path, t->name);
   size_t rank = json_array_size(shape);
   if (rank > MUSE_STORED_MAX_RANK)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has %zu dimensions; at most %d are supported", path, t->name,
-                      rank, MUSE_STORED_MAX_RANK);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has %zu dimensions; at most %d are supported", path,
+                      t->name, rank, MUSE_STORED_MAX_RANK);
   t->rank = (int)rank;
   for (size_t i = 0; i < rank; i++) {
     const json_t *extent = json_array_get(shape, i);
     if (!json_is_integer(extent) || json_integer_value(extent) < 0)
-      return muse_error(diag, MUSE_ERR_INPUT, "'%s': dimension %zu of tensor '%s' is not a whole number of at least 0", path, i,
-                        t->name);
+      return muse_error(diag, MUSE_ERR_INPUT, "'%s': dimension %zu of tensor '%s' is not a whole number of at least 0",
+                        path, i, t->name);
     t->shape[i] = json_integer_value(extent);
   }
   return MUSE_OK;
@@ -114,29 +115,32 @@ static MuseStatus parse_tensor(const char *path, const json_t *entry, const uint
   const char *dtype = json_string_value(json_object_get(entry, "dtype"));
   if (!dtype) return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has no \"dtype\" text", path, t->name);
   if (!muse_stored_type_parse(dtype, &t->type))
-    return muse_error(diag, MUSE_ERR_INPUT,
-                      "'%s': tensor '%s' has the unsupported dtype '%s'; supported are F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL",
-                      path, t->name, dtype);
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "'%s': tensor '%s' has the unsupported dtype '%s'; supported are F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL", path,
+        t->name, dtype);
   MUSE_TRY(parse_shape(path, json_object_get(entry, "shape"), t, diag));
   if (!set_size(t))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': the size of tensor '%s' overflows 64 bits", path, t->name);
   const json_t *offsets = json_object_get(entry, "data_offsets");
   const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
   if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has no \"data_offsets\" pair of whole numbers", path, t->name);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' has no \"data_offsets\" pair of whole numbers", path,
+                      t->name);
   int64_t begin = json_integer_value(first), end = json_integer_value(last);
   if (begin < 0 || end < begin)
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': the data_offsets [%lld, %lld] of tensor '%s' are out of order", path,
                       (long long)begin, (long long)end, t->name);
   if ((uint64_t)end > data_bytes)
-    return muse_error(diag, MUSE_ERR_INPUT,
-                      "'%s': tensor '%s' ends at byte %lld but the file holds %llu bytes of data; it was probably cut short", path,
-                      t->name, (long long)end, (unsigned long long)data_bytes);
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "'%s': tensor '%s' ends at byte %lld but the file holds %llu bytes of data; it was probably cut short", path,
+        t->name, (long long)end, (unsigned long long)data_bytes);
   if ((uint64_t)(end - begin) != t->bytes) {
     char text[256];
     muse_stored_tensor_describe(t, text, sizeof text);
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' is %s, %llu bytes, but its data_offsets span %lld", path, t->name,
-                      text, (unsigned long long)t->bytes, (long long)(end - begin));
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' is %s, %llu bytes, but its data_offsets span %lld", path,
+                      t->name, text, (unsigned long long)t->bytes, (long long)(end - begin));
   }
   t->data = data + begin;
   return MUSE_OK;
@@ -187,14 +191,15 @@ static MuseStatus parse_file(MuseSafetensors *file, MuseDiag *diag) {
                       (unsigned long long)file->size);
   memcpy(&length, file->bytes, 8);
   if (length > MAX_HEADER_BYTES || length > file->size - 8)
-    return muse_error(diag, MUSE_ERR_INPUT,
-                      "'%s' is not a safetensors file: its header would have %llu bytes (the file has %llu, the limit is %u)",
-                      file->path, (unsigned long long)length, (unsigned long long)file->size, MAX_HEADER_BYTES);
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "'%s' is not a safetensors file: its header would have %llu bytes (the file has %llu, the limit is %u)",
+        file->path, (unsigned long long)length, (unsigned long long)file->size, MAX_HEADER_BYTES);
   json_error_t error;
   file->header = json_loadb((const char *)file->bytes + 8, length, JSON_REJECT_DUPLICATES, &error);
   if (!file->header)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the header is not valid JSON: %s, at its byte %d", file->path, error.text,
-                      error.position);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the header is not valid JSON: %s, at its byte %d", file->path,
+                      error.text, error.position);
   if (!json_is_object(file->header))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': the header is not a JSON object", file->path);
 
@@ -277,10 +282,10 @@ MuseStatus muse_safetensors_get(const MuseSafetensors *file, const char *name, c
   MUSE_ASSERT(names);
   for (size_t i = 0; i < file->n_tensors; i++) names[i] = file->tensors[i].name;
   const char *near = muse_str_nearest(name, names, file->n_tensors);
-  MuseStatus status = near ? muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s'; the nearest name is '%s'", file->path,
-                                        name, near)
-                           : muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s' (it holds %zu others)", file->path, name,
-                                        file->n_tensors);
+  MuseStatus status = near ? muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s'; the nearest name is '%s'",
+                                        file->path, name, near)
+                           : muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s' (it holds %zu others)",
+                                        file->path, name, file->n_tensors);
   free(names);
   return status;
 }
@@ -313,7 +318,8 @@ static float bf16_to_f32(uint16_t b) {
   return x;
 }
 
-MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, int64_t count, float *out, MuseDiag *diag) {
+MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, int64_t count, float *out,
+                                MuseDiag *diag) {
   MUSE_ASSERT(first >= 0 && count >= 0 && first <= tensor->count && count <= tensor->count - first);
   const uint8_t *p = (const uint8_t *)tensor->data + first * stored_types[tensor->type].bytes;
   uint16_t half;
@@ -331,11 +337,13 @@ MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, i
     return MUSE_OK;
   default: break;
   }
-  return muse_error(diag, MUSE_ERR_INPUT, "tensor '%s' is %s where floating point numbers (F64, F32, F16, BF16) are needed",
-                    tensor->name, muse_stored_type_name(tensor->type));
+  return muse_error(diag, MUSE_ERR_INPUT,
+                    "tensor '%s' is %s where floating point numbers (F64, F32, F16, BF16) are needed", tensor->name,
+                    muse_stored_type_name(tensor->type));
 }
 
-MuseStatus muse_stored_read_i32(const MuseStoredTensor *tensor, int64_t first, int64_t count, int32_t *out, MuseDiag *diag) {
+MuseStatus muse_stored_read_i32(const MuseStoredTensor *tensor, int64_t first, int64_t count, int32_t *out,
+                                MuseDiag *diag) {
   MUSE_ASSERT(first >= 0 && count >= 0 && first <= tensor->count && count <= tensor->count - first);
   const uint8_t *p = (const uint8_t *)tensor->data + first * stored_types[tensor->type].bytes;
   int16_t narrow;

@@ -8,8 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Safetensors files: u64 header length, JSON header, raw little-endian tensors (https://github.com/huggingface/safetensors).
-// The reader trusts nothing: a damaged file is refused with one sentence that names the file and the tensor.
+// Safetensors files: u64 header length, JSON header, raw little-endian tensors
+// (https://github.com/huggingface/safetensors). The reader trusts nothing: a damaged file is refused with one sentence
+// that names the file and the tensor.
 
 typedef enum MuseStoredType {
   MUSE_STORED_F64,
@@ -43,7 +44,8 @@ typedef struct MuseStoredTensor {
 } MuseStoredTensor;
 
 // Fills count and bytes from name, type, rank and shape; data is set to `data`. Aborts on an overflowing shape.
-MuseStoredTensor muse_stored_tensor(const char *name, MuseStoredType type, int rank, const int64_t *shape, const void *data);
+MuseStoredTensor muse_stored_tensor(const char *name, MuseStoredType type, int rank, const int64_t *shape,
+                                    const void *data);
 // "F32 [4,8]" into a buffer, for messages.
 void muse_stored_tensor_describe(const MuseStoredTensor *tensor, char *out_text, size_t size);
 
@@ -68,9 +70,11 @@ const char *muse_safetensors_path(const MuseSafetensors *file);
 MuseHash muse_safetensors_hash(const MuseSafetensors *file);
 
 // Copies `count` elements from element `first` on, as f32: F64 (rounded), F32, F16, BF16. Others: MUSE_ERR_INPUT.
-MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, int64_t count, float *out, MuseDiag *diag);
+MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, int64_t count, float *out,
+                                MuseDiag *diag);
 // The same as i32: I64 (must fit), I32, I16, I8, U8, BOOL. Others, and values that do not fit: MUSE_ERR_INPUT.
-MuseStatus muse_stored_read_i32(const MuseStoredTensor *tensor, int64_t first, int64_t count, int32_t *out, MuseDiag *diag);
+MuseStatus muse_stored_read_i32(const MuseStoredTensor *tensor, int64_t first, int64_t count, int32_t *out,
+                                MuseDiag *diag);
 
 typedef struct MuseMetadata { const char *key, *value; } MuseMetadata;
 
@@ -80,7 +84,8 @@ typedef struct MuseSafetensorsWriter MuseSafetensorsWriter;
 MuseStatus muse_safetensors_writer_open(const char *path, const MuseStoredTensor *tensors, size_t n_tensors,
                                         const MuseMetadata *metadata, size_t n_metadata,
                                         MuseSafetensorsWriter **out_writer, MuseDiag *diag);
-MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const void *data, uint64_t bytes, MuseDiag *diag);
+MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const void *data, uint64_t bytes,
+                                          MuseDiag *diag);
 // Syncs and renames; destroys the writer in every case. Exactly the declared bytes must have been appended.
 // out_hash (may be NULL): XXH3-128 of the whole file.
 MuseStatus muse_safetensors_writer_finish(MuseSafetensorsWriter *writer, MuseHash *out_hash, MuseDiag *diag);

@@ -22,15 +22,16 @@ static MuseStatus put(MuseSafetensorsWriter *w, const void *data, size_t bytes, 
 }
 
 // The header as JSON, padded with blanks so that the data starts at a multiple of 64 bytes.
-static MuseStatus header_text(const char *path, const MuseStoredTensor *tensors, size_t n_tensors, const MuseMetadata *metadata,
-                              size_t n_metadata, MuseStr *out, MuseDiag *diag) {
+static MuseStatus header_text(const char *path, const MuseStoredTensor *tensors, size_t n_tensors,
+                              const MuseMetadata *metadata, size_t n_metadata, MuseStr *out, MuseDiag *diag) {
   MuseStatus status = MUSE_OK;
   json_t *header = json_object();
   if (n_metadata) {
     json_t *texts = json_object();
     for (size_t i = 0; i < n_metadata; i++) {
       if (json_object_set_new(texts, metadata[i].key, json_string(metadata[i].value)) != 0)
-        status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': metadata '%s' is not UTF-8", path, metadata[i].key);
+        status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': metadata '%s' is not UTF-8", path,
+                            metadata[i].key);
     }
     json_object_set_new(header, "__metadata__", texts);
   }
@@ -43,8 +44,8 @@ static MuseStatus header_text(const char *path, const MuseStoredTensor *tensors,
     }
     json_t *shape = json_array();
     for (int d = 0; d < t->rank; d++) json_array_append_new(shape, json_integer(t->shape[d]));
-    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", muse_stored_type_name(t->type), "shape", shape, "data_offsets",
-                              (json_int_t)offset, (json_int_t)(offset + t->bytes));
+    json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", muse_stored_type_name(t->type), "shape", shape,
+                              "data_offsets", (json_int_t)offset, (json_int_t)(offset + t->bytes));
     if (!entry || json_object_set_new(header, t->name, entry) != 0)
       status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': the tensor name '%s' is not UTF-8", path, t->name);
     offset += t->bytes;
@@ -90,7 +91,8 @@ MuseStatus muse_safetensors_writer_open(const char *path, const MuseStoredTensor
   return MUSE_OK;
 }
 
-MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const void *data, uint64_t bytes, MuseDiag *diag) {
+MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const void *data, uint64_t bytes,
+                                          MuseDiag *diag) {
   MUSE_ASSERT(bytes <= writer->expected - writer->written);
   MUSE_TRY(put(writer, data, bytes, diag));
   writer->written += bytes;

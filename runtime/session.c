@@ -17,9 +17,11 @@ double muse_seconds(void) {
 
 MuseStatus muse_plan_operand(const MuseTextList *operands, const char *command, const char **out_path, MuseDiag *diag) {
   if (operands->len == 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "name a plan: muse-run %s PLAN; musec CONFIG.yaml -o PLAN makes one", command);
+    return muse_error(diag, MUSE_ERR_INPUT, "name a plan: muse-run %s PLAN; musec CONFIG.yaml -o PLAN makes one",
+                      command);
   if (operands->len > 1)
-    return muse_error(diag, MUSE_ERR_INPUT, "muse-run %s takes one plan, but '%s' follows '%s'", command, operands->data[1], operands->data[0]);
+    return muse_error(diag, MUSE_ERR_INPUT, "muse-run %s takes one plan, but '%s' follows '%s'", command,
+                      operands->data[1], operands->data[0]);
   *out_path = operands->data[0];
   return MUSE_OK;
 }
@@ -27,17 +29,21 @@ MuseStatus muse_plan_operand(const MuseTextList *operands, const char *command, 
 // ---- attributes ----
 
 static MuseStatus bad_attribute(const MuseSession *s, const char *name, MuseDiag *diag) {
-  return muse_error(diag, MUSE_ERR_INPUT, "'%s': the plan's attribute '%s' is missing or cannot be; run musec again on its configuration", s->path, name);
+  return muse_error(diag, MUSE_ERR_INPUT,
+                    "'%s': the plan's attribute '%s' is missing or cannot be; run musec again on its configuration",
+                    s->path, name);
 }
 
-MuseStatus muse_session_int(const MuseSession *s, const char *name, int64_t min, int64_t max, int64_t *out, MuseDiag *diag) {
+MuseStatus muse_session_int(const MuseSession *s, const char *name, int64_t min, int64_t max, int64_t *out,
+                            MuseDiag *diag) {
   const MuseAttr *a = muse_attr_find(&s->module->attrs, name);
   if (!a || a->kind != MUSE_ATTR_INT || a->i < min || a->i > max) return bad_attribute(s, name, diag);
   *out = a->i;
   return MUSE_OK;
 }
 
-MuseStatus muse_session_real(const MuseSession *s, const char *name, double min, double max, double *out, MuseDiag *diag) {
+MuseStatus muse_session_real(const MuseSession *s, const char *name, double min, double max, double *out,
+                             MuseDiag *diag) {
   const MuseAttr *a = muse_attr_find(&s->module->attrs, name);
   double value = a && a->kind == MUSE_ATTR_INT ? (double)a->i : a && a->kind == MUSE_ATTR_REAL ? a->real : min - 1;
   if (!(value >= min && value <= max)) return bad_attribute(s, name, diag);
@@ -89,10 +95,14 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
   *out = (MuseSession){.path = strdup(path), .quiet = options->quiet};
   MUSE_ASSERT(out->path);
   if (options->threads < 0 || options->threads > 4096)
-    return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld", (long long)options->threads);
+    return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld",
+                      (long long)options->threads);
   MUSE_TRY(open_plan(out, diag));
-  MuseExecutorOptions eo = {.threads = (int)options->threads, .cpu_level = options->cpu_level, .cache_dir = options->cache_dir,
-                            .no_cache = options->no_cache, .quiet = options->quiet};
+  MuseExecutorOptions eo = {.threads = (int)options->threads,
+                            .cpu_level = options->cpu_level,
+                            .cache_dir = options->cache_dir,
+                            .no_cache = options->no_cache,
+                            .quiet = options->quiet};
   return muse_executor_create(out->plan, &eo, &out->executor, diag);
 }
 
@@ -111,24 +121,28 @@ MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, Mu
   MUSE_TRY(muse_executor_prepare(s->executor, present, n, diag));
   MuseExecutorStats stats = muse_executor_stats(s->executor);
   if (!s->quiet)
-    fprintf(stderr, "kernels: %d, of which %d compiled now (%.1f s) and %d from the cache\n", stats.kernels, stats.compiled, stats.compile_seconds,
-            stats.cached);
+    fprintf(stderr, "kernels: %d, of which %d compiled now (%.1f s) and %d from the cache\n", stats.kernels,
+            stats.compiled, stats.compile_seconds, stats.cached);
   return MUSE_OK;
 }
 
 // ---- buffers ----
 
-MuseStatus muse_session_buffer(const MuseSession *s, const char *name, const MuseType *type, void **out_data, MuseDiag *diag) {
+MuseStatus muse_session_buffer(const MuseSession *s, const char *name, const MuseType *type, void **out_data,
+                               MuseDiag *diag) {
   const MuseBuffer *buffer = muse_module_buffer(s->module, name);
   if (!buffer || (type && !muse_type_eq(buffer->type, *type)))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the plan has no buffer '%s' of the right type; run musec again on its configuration", s->path, name);
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s': the plan has no buffer '%s' of the right type; run musec again on its configuration",
+                      s->path, name);
   *out_data = muse_executor_buffer(s->executor, name);
   return MUSE_OK;
 }
 
 void muse_session_set_scalar(const MuseSession *s, const char *name, double value) {
   const MuseBuffer *buffer = muse_module_buffer(s->module, name);
-  if (buffer && muse_type_eq(buffer->type, muse_scalar_type(MUSE_F32))) *(float *)muse_executor_buffer(s->executor, name) = (float)value;
+  if (buffer && muse_type_eq(buffer->type, muse_scalar_type(MUSE_F32)))
+    *(float *)muse_executor_buffer(s->executor, name) = (float)value;
 }
 
 void muse_session_set_rng(const MuseSession *s, uint32_t seed, uint64_t step) {
@@ -156,7 +170,8 @@ MuseStatus muse_session_set_rows(const MuseSession *s, const int32_t *rows, Muse
 // ---- parameters ----
 
 MuseStatus muse_session_refresh(MuseSession *s, MuseDiag *diag) {
-  if (!s->set_up && muse_executor_has_function(s->executor, "setup")) MUSE_TRY(muse_executor_run(s->executor, "setup", diag));
+  if (!s->set_up && muse_executor_has_function(s->executor, "setup"))
+    MUSE_TRY(muse_executor_run(s->executor, "setup", diag));
   s->set_up = true;
   if (muse_executor_has_function(s->executor, "pack")) MUSE_TRY(muse_executor_run(s->executor, "pack", diag));
   return MUSE_OK;

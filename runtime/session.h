@@ -14,12 +14,15 @@ typedef struct MuseSessionOptions {
 } MuseSessionOptions;
 
 // Rows of an option table for a MuseSessionOptions `o`.
-#define MUSE_SESSION_OPTION_ROWS(o)                                                                                    \
-  {"threads", 'j', MUSE_OPT_INT, "N", "Worker threads (all cores); results are the same for any number.", &(o).threads}, \
-      {"cpu-level", 0, MUSE_OPT_TEXT, "LEVEL", "Generate code for scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot (the best of this machine).", &(o).cpu_level}, \
-      {"cache-dir", 0, MUSE_OPT_TEXT, "DIR", "Keep compiled kernels there (the user's cache folder).", &(o).cache_dir}, \
-      {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache},                  \
-      {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
+#define MUSE_SESSION_OPTION_ROWS(o) \
+  {"threads", 'j', MUSE_OPT_INT, "N", "Worker threads (all cores); results are the same for any number.", \
+   &(o).threads}, \
+  {"cpu-level", 0, MUSE_OPT_TEXT, "LEVEL", \
+   "Generate code for scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot (the best of this machine).", \
+   &(o).cpu_level}, \
+  {"cache-dir", 0, MUSE_OPT_TEXT, "DIR", "Keep compiled kernels there (the user's cache folder).", &(o).cache_dir}, \
+  {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache}, \
+  {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
 
 typedef struct MuseSession {
   MusePlan *plan;
@@ -36,18 +39,20 @@ typedef struct MuseSession {
 } MuseSession;
 
 // Loads the plan and takes the memory; no kernel is compiled yet. A file that is no plan is MUSE_ERR_INPUT.
-MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out_session, MuseDiag *diag);
+MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out_session,
+                             MuseDiag *diag);
 void muse_session_close(MuseSession *session); // a zeroed one is fine
 
-// Compiles (or loads) the kernels of these functions and says on stderr how many were compiled. Ends with NULL; functions that
-// the plan does not have are passed over.
+// Compiles (or loads) the kernels of these functions and says on stderr how many were compiled. Ends with NULL;
+// functions that the plan does not have are passed over.
 MuseStatus muse_session_prepare(MuseSession *session, const char *const *functions, MuseDiag *diag);
 
 // To be called after parameters have been written: runs @setup (the first time) and @pack.
 MuseStatus muse_session_refresh(MuseSession *session, MuseDiag *diag);
 
 // Memory of a buffer that must be there with this type; NULL type: any.
-MuseStatus muse_session_buffer(const MuseSession *session, const char *name, const MuseType *type, void **out_data, MuseDiag *diag);
+MuseStatus muse_session_buffer(const MuseSession *session, const char *name, const MuseType *type, void **out_data,
+                               MuseDiag *diag);
 // Writes an f32[] buffer when the plan has it.
 void muse_session_set_scalar(const MuseSession *session, const char *name, double value);
 
@@ -55,11 +60,14 @@ void muse_session_set_scalar(const MuseSession *session, const char *name, doubl
 MuseStatus muse_session_set_rows(const MuseSession *session, const int32_t *rows, MuseDiag *diag);
 
 // Attributes of the plan; MUSE_ERR_INPUT when absent, of another kind, or out of range.
-MuseStatus muse_session_int(const MuseSession *session, const char *name, int64_t min, int64_t max, int64_t *out, MuseDiag *diag);
-MuseStatus muse_session_real(const MuseSession *session, const char *name, double min, double max, double *out, MuseDiag *diag);
+MuseStatus muse_session_int(const MuseSession *session, const char *name, int64_t min, int64_t max, int64_t *out,
+                            MuseDiag *diag);
+MuseStatus muse_session_real(const MuseSession *session, const char *name, double min, double max, double *out,
+                             MuseDiag *diag);
 MuseStatus muse_session_text(const MuseSession *session, const char *name, const char **out, MuseDiag *diag);
 
-// Random numbers of a step: key (seed, step). Micro-batches of one step differ, so that their rounding errors average out:
+// Random numbers of a step: key (seed, step). Micro-batches of one step differ, so that their rounding errors average
+// out:
 // @grad uses step * accumulation + micro_batch.
 void muse_session_set_rng(const MuseSession *session, uint32_t seed, uint64_t step);
 
@@ -68,12 +76,21 @@ typedef struct MuseParamsOptions {
   const char *checkpoint; // folder of checkpoints, or one step-N
   const char *params;     // safetensors file
 } MuseParamsOptions;
-#define MUSE_PARAMS_OPTION_ROWS(o)                                                                                     \
-  {"checkpoint", 'c', MUSE_OPT_TEXT, "DIR", "Take the parameters from the newest checkpoint of a run, or from one step-N.", &(o).checkpoint}, \
-      {"params", 'p', MUSE_OPT_TEXT, "FILE", "Take the parameters from a safetensors file.", &(o).params}
+#define MUSE_PARAMS_OPTION_ROWS(o)                                                                    \
+  {"checkpoint",                                                                                      \
+   'c',                                                                                               \
+   MUSE_OPT_TEXT,                                                                                     \
+   "DIR",                                                                                             \
+   "Take the parameters from the newest checkpoint of a run, or from one step-N.",                    \
+   &(o).checkpoint},                                                                                  \
+  {                                                                                                   \
+    "params", 'p', MUSE_OPT_TEXT, "FILE", "Take the parameters from a safetensors file.", &(o).params \
+  }
 
-// Loads the parameters (from neither: initial values of the plan's seed) and refreshes. out_step (may be NULL): of the checkpoint.
-MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag);
+// Loads the parameters (from neither: initial values of the plan's seed) and refreshes. out_step (may be NULL): of the
+// checkpoint.
+MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step,
+                             MuseDiag *diag);
 
 // The command's only operand, the plan.
 MuseStatus muse_plan_operand(const MuseTextList *operands, const char *command, const char **out_path, MuseDiag *diag);

@@ -60,17 +60,20 @@ void muse_stepper_destroy(MuseStepper *st) {
 static void zero_gradients(const MuseSession *s) {
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "grad") == 0) memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
+    if (strcmp(b->role, "grad") == 0)
+      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
   }
 }
 
-static MuseStatus load_micro_batch(const MuseStepper *st, uint64_t step, int64_t micro, const int32_t *rows, MuseDiag *diag) {
+static MuseStatus load_micro_batch(const MuseStepper *st, uint64_t step, int64_t micro, const int32_t *rows,
+                                   MuseDiag *diag) {
   const MuseSession *s = st->session;
   muse_session_set_rng(s, st->seed, step * (uint64_t)s->accumulation + (uint64_t)micro);
   return muse_session_set_rows(s, rows + micro * s->batch * (s->n_seq + 1), diag);
 }
 
-MuseStatus muse_stepper_gradients(MuseStepper *st, uint64_t step, const int32_t *rows, double *out_loss, MuseDiag *diag) {
+MuseStatus muse_stepper_gradients(MuseStepper *st, uint64_t step, const int32_t *rows, double *out_loss,
+                                  MuseDiag *diag) {
   MuseSession *s = st->session;
   double sum = 0;
   if (s->accumulation > 1) zero_gradients(s); // @grad adds to what is there

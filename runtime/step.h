@@ -48,8 +48,10 @@ void muse_stepper_destroy(MuseStepper *stepper);
 extern const char *const muse_step_functions[];
 
 // Sums of the gradients of `rows` [accumulation, B, T+1] into the buffers grad.*; the mean loss. step counts from 0.
-MuseStatus muse_stepper_gradients(MuseStepper *stepper, uint64_t step, const int32_t *rows, double *out_loss, MuseDiag *diag);
+MuseStatus muse_stepper_gradients(MuseStepper *stepper, uint64_t step, const int32_t *rows, double *out_loss,
+                                  MuseDiag *diag);
 // The whole step.
-MuseStatus muse_stepper_run(MuseStepper *stepper, uint64_t step, const int32_t *rows, MuseStepResult *out, MuseDiag *diag);
+MuseStatus muse_stepper_run(MuseStepper *stepper, uint64_t step, const int32_t *rows, MuseStepResult *out,
+                            MuseDiag *diag);
 
 #endif

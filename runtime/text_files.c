@@ -67,7 +67,8 @@ static gzFile open_text(const char *path) {
   return file;
 }
 
-static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t), void *user) {
+static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t),
+                              void *user) {
   char buffer[PIECE_BYTES];
   Utf8Check check = {0};
   uint64_t total = 0;
@@ -86,8 +87,8 @@ static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(voi
   return total ? MUSE_TEXT_OK : MUSE_TEXT_EMPTY;
 }
 
-MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes, bool (*piece)(void *user, const char *text, size_t n),
-                                 void *user) {
+MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes,
+                                 bool (*piece)(void *user, const char *text, size_t n), void *user) {
   gzFile file = open_text(path);
   if (!file) return MUSE_TEXT_UNREADABLE;
   MuseTextVerdict verdict = stream(file, max_bytes, piece, user);
@@ -118,7 +119,8 @@ static bool has_ending(const Walk *w, const char *name) {
   for (int i = 0; i < w->endings->len; i++) {
     if (muse_str_ends_with(name, w->endings->data[i])) return true;
     size_t n = strlen(name), m = strlen(w->endings->data[i]);
-    if (n >= m + 3 && memcmp(name + n - 3, ".gz", 3) == 0 && memcmp(name + n - 3 - m, w->endings->data[i], m) == 0) return true;
+    if (n >= m + 3 && memcmp(name + n - 3, ".gz", 3) == 0 && memcmp(name + n - 3 - m, w->endings->data[i], m) == 0)
+      return true;
   }
   return false;
 }
@@ -173,7 +175,8 @@ static MuseStatus walk_folder(const Walk *w, const char *path, int depth) {
 }
 
 MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings,
-                          MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user, MuseDiag *diag) {
+                          MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user,
+                          MuseDiag *diag) {
   Walk w = {endings, found, user, diag};
   struct stat st;
   for (int i = 0; i < paths->len; i++) {

@@ -7,8 +7,8 @@
 
 #include <stdint.h>
 
-// Finding text under folders and reading it. Text is any regular file that is valid UTF-8 without NUL, gzip-compressed or
-// not; it never matters what a file is called.
+// Finding text under folders and reading it. Text is any regular file that is valid UTF-8 without NUL, gzip-compressed
+// or not; it never matters what a file is called.
 
 typedef enum MuseTextVerdict {
   MUSE_TEXT_OK,
@@ -23,18 +23,19 @@ typedef enum MuseTextVerdict {
 
 const char *muse_text_verdict_name(MuseTextVerdict verdict); // "not UTF-8 text"
 
-// Calls `piece` with the text of a file, decompressed, in pieces of at most 64 KiB, as long as it returns true; checks that
-// all of it is text. Pieces that came before a bad byte have been delivered. piece NULL: only checks.
-MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes, bool (*piece)(void *user, const char *text, size_t n),
-                                 void *user);
+// Calls `piece` with the text of a file, decompressed, in pieces of at most 64 KiB, as long as it returns true; checks
+// that all of it is text. Pieces that came before a bad byte have been delivered. piece NULL: only checks.
+MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes,
+                                 bool (*piece)(void *user, const char *text, size_t n), void *user);
 // The whole text of a file of at most max_bytes, appended to out (which holds a part of it after another verdict).
 MuseTextVerdict muse_text_read(const char *path, uint64_t max_bytes, MuseStr *out);
 
-// Calls `found` for every regular file under each path, in the order of the paths and within a folder in byte order of the
-// names, so that the same tree always gives the same list. Symbolic links inside folders and names that start with a dot
-// are left out. `endings` (may be empty): only names with one of these endings, which may be followed by ".gz".
+// Calls `found` for every regular file under each path, in the order of the paths and within a folder in byte order of
+// the names, so that the same tree always gives the same list. Symbolic links inside folders and names that start with
+// a dot are left out. `endings` (may be empty): only names with one of these endings, which may be followed by ".gz".
 // Stops when `found` returns another status than MUSE_OK, and returns that. MUSE_ERR_INPUT when a path does not exist.
 MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings,
-                          MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user, MuseDiag *diag);
+                          MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user,
+                          MuseDiag *diag);
 
 #endif

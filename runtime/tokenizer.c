@@ -55,7 +55,8 @@ MuseStatus muse_tokenizer_open(const char *name, MuseTokenizer **out_tokenizer, 
   tokenizer->kind = kind;
   // The bytes tokenizer has no tables, so its name and version are its whole mapping.
   MuseStr identity = {0};
-  muse_str_appendf(&identity, "muse tokenizer %s 1 vocab %lld eos %d", kind->name, (long long)kind->vocab_size, kind->eos);
+  muse_str_appendf(&identity, "muse tokenizer %s 1 vocab %lld eos %d", kind->name, (long long)kind->vocab_size,
+                   kind->eos);
   tokenizer->hash = muse_hash64(identity.data, identity.len);
   muse_str_free(&identity);
   *out_tokenizer = tokenizer;

@@ -1,5 +1,5 @@
-// Reader of token sets. NAME.idx comes from outside, so open checks every document against NAME.bin once; after that a read
-// only needs to check the ids.
+// Reader of token sets. NAME.idx comes from outside, so open checks every document against NAME.bin once; after that a
+// read only needs to check the ids.
 #include "runtime/tokens.h"
 
 #include "ir/base/checked.h"
@@ -32,15 +32,16 @@ static uint64_t load_u64(const uint8_t *p) {
 }
 
 // The fields that only version 2 has.
-static MuseStatus check_header_v2(const char *path, const uint8_t *p, uint64_t size, MuseTokensInfo *info, MuseDiag *diag) {
+static MuseStatus check_header_v2(const char *path, const uint8_t *p, uint64_t size, MuseTokensInfo *info,
+                                  MuseDiag *diag) {
   if (size < MUSE_IDX_V2_HEADER)
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' ends inside its header; make the token set again", path);
   uint32_t width = load_u32(p + MUSE_IDX_TOKEN_BYTES), vocab = load_u32(p + MUSE_IDX_VOCAB_SIZE);
   if (width != 2 && width != 4)
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' says that a token has %u bytes; only 2 and 4 are known", path, width);
   if (vocab == 0 || vocab > (uint32_t)INT32_MAX || (width == 2 && vocab > 65536))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has the impossible vocabulary size %u for tokens of %u bytes", path, vocab,
-                      width);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has the impossible vocabulary size %u for tokens of %u bytes", path,
+                      vocab, width);
   info->token_bytes = (int)width;
   info->vocab_size = vocab;
   info->tokenizer_hash = load_u64(p + MUSE_IDX_TOKENIZER_HASH);
@@ -57,9 +58,10 @@ static MuseStatus check_documents(const char *path, const uint8_t *documents, Mu
   for (int64_t i = 0; i < info->n_documents; i++) {
     uint64_t first = load_u64(documents + 16 * i), length = load_u64(documents + 16 * i + 8);
     if (first != end)
-      return muse_error(diag, MUSE_ERR_INPUT,
-                        "'%s': document %lld starts at token %llu, but the one before ends at %llu; make the token set again",
-                        path, (long long)i, (unsigned long long)first, (unsigned long long)end);
+      return muse_error(
+          diag, MUSE_ERR_INPUT,
+          "'%s': document %lld starts at token %llu, but the one before ends at %llu; make the token set again", path,
+          (long long)i, (unsigned long long)first, (unsigned long long)end);
     if (!muse_add_u64(end, length, &end) || end > (uint64_t)INT64_MAX / 8)
       return muse_error(diag, MUSE_ERR_INPUT, "'%s': document %lld has the impossible length %llu", path, (long long)i,
                         (unsigned long long)length);
@@ -73,20 +75,22 @@ MuseStatus muse_tokens_check_index(const char *path, const void *bytes, uint64_t
   const uint8_t *p = bytes;
   *out_info = (MuseTokensInfo){0};
   if (size < MUSE_IDX_V1_HEADER || memcmp(p, "MUSE", 4) != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' is not the index of a token set: it does not start with 'MUSE'", path);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' is not the index of a token set: it does not start with 'MUSE'",
+                      path);
   uint32_t version = load_u32(p + 4);
   if (version != 1 && version != 2)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has version %u of the index format; known are 1 and 2", path, version);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has version %u of the index format; known are 1 and 2", path,
+                      version);
   out_info->version = (int)version;
   if (version == 2) MUSE_TRY(check_header_v2(path, p, size, out_info, diag));
   uint64_t header = version == 2 ? MUSE_IDX_V2_HEADER : MUSE_IDX_V1_HEADER;
   if ((size - header) % 16 != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' ends inside the entry of document %llu; it was probably cut short", path,
-                      (unsigned long long)((size - header) / 16));
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' ends inside the entry of document %llu; it was probably cut short",
+                      path, (unsigned long long)((size - header) / 16));
   out_info->n_documents = (int64_t)((size - header) / 16);
   if (version == 2 && load_u64(p + MUSE_IDX_N_DOCUMENTS) != (uint64_t)out_info->n_documents)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' announces %llu documents but lists %lld; it was probably cut short", path,
-                      (unsigned long long)load_u64(p + MUSE_IDX_N_DOCUMENTS), (long long)out_info->n_documents);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' announces %llu documents but lists %lld; it was probably cut short",
+                      path, (unsigned long long)load_u64(p + MUSE_IDX_N_DOCUMENTS), (long long)out_info->n_documents);
   MUSE_TRY(check_documents(path, p + header, out_info, diag));
   uint64_t n = (uint64_t)out_info->n_tokens;
   if (version == 2 && load_u64(p + MUSE_IDX_N_TOKENS) != n)
@@ -95,8 +99,8 @@ MuseStatus muse_tokens_check_index(const char *path, const void *bytes, uint64_t
   // Version 1 does not say how wide a token is; the size of NAME.bin does.
   if (version == 1) out_info->token_bytes = n > 0 && bin_bytes == 2 * n ? 2 : 4;
   if (bin_bytes != n * (uint64_t)out_info->token_bytes)
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' lists %llu tokens, but its .bin file has %llu bytes instead of %llu", path,
-                      (unsigned long long)n, (unsigned long long)bin_bytes,
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' lists %llu tokens, but its .bin file has %llu bytes instead of %llu",
+                      path, (unsigned long long)n, (unsigned long long)bin_bytes,
                       (unsigned long long)(n * (uint64_t)out_info->token_bytes));
   return MUSE_OK;
 }
@@ -118,9 +122,10 @@ bool muse_tokens_exist(const char *name) {
 
 static MuseStatus open_files(MuseTokens *tokens, const char *bin, const char *idx, MuseDiag *diag) {
   if (access(bin, F_OK) != 0 || access(idx, F_OK) != 0)
-    return muse_error(diag, MUSE_ERR_INPUT,
-                      "there is no token set '%.*s' (it would be '%s' and its .idx); make one with 'muse-data tokenize'",
-                      (int)(strlen(bin) - 4), bin, bin);
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "there is no token set '%.*s' (it would be '%s' and its .idx); make one with 'muse-data tokenize'",
+        (int)(strlen(bin) - 4), bin, bin);
   MUSE_TRY(muse_map_file(bin, &tokens->bin, diag));
   MUSE_TRY(muse_map_file(idx, &tokens->idx, diag));
   return muse_tokens_check_index(idx, tokens->idx.data, tokens->idx.size, tokens->bin.size, &tokens->info, diag);
@@ -188,9 +193,10 @@ MuseStatus muse_tokens_read(const MuseTokens *tokens, int64_t first, int64_t cou
   if (largest < limit) return MUSE_OK;
   int64_t bad = 0;
   while ((uint32_t)out[bad] < limit) bad++;
-  return muse_error(diag, MUSE_ERR_DATA,
-                    "'%s': token %lld (byte %lld) has the id %u, but the vocabulary ends at %u; train with the vocab_size of the "
-                    "tokenizer that made the file",
-                    info->bin_path, (long long)(first + bad), (long long)((first + bad) * info->token_bytes), (uint32_t)out[bad],
-                    limit);
+  return muse_error(
+      diag, MUSE_ERR_DATA,
+      "'%s': token %lld (byte %lld) has the id %u, but the vocabulary ends at %u; train with the vocab_size of the "
+      "tokenizer that made the file",
+      info->bin_path, (long long)(first + bad), (long long)((first + bad) * info->token_bytes), (uint32_t)out[bad],
+      limit);
 }

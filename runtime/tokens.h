@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// A token set: NAME.bin holds the token ids of all documents one after the other (u16 or u32, little endian), NAME.idx the
-// offset and length of each document, counted in tokens. docs/files.md gives the bytes. Documents hold no end-of-text
-// token; whoever reads them puts one between.
+// A token set: NAME.bin holds the token ids of all documents one after the other (u16 or u32, little endian), NAME.idx
+// the offset and length of each document, counted in tokens. docs/files.md gives the bytes. Documents hold no
+// end-of-text token; whoever reads them puts one between.
 
 #define MUSE_TOKENS_NAME_BYTES 32
 
@@ -27,8 +27,8 @@ typedef struct MuseTokensInfo {
 
 typedef struct MuseTokens MuseTokens;
 
-// `name` is NAME, NAME.bin or NAME.idx. Maps both files and checks them against each other: sizes, magic, version, and that
-// the documents lie one behind the other and cover NAME.bin. MUSE_ERR_INPUT names the file and what is wrong.
+// `name` is NAME, NAME.bin or NAME.idx. Maps both files and checks them against each other: sizes, magic, version, and
+// that the documents lie one behind the other and cover NAME.bin. MUSE_ERR_INPUT names the file and what is wrong.
 MuseStatus muse_tokens_open(const char *name, MuseTokens **out_tokens, MuseDiag *diag);
 void muse_tokens_close(MuseTokens *tokens); // NULL is allowed
 // True when NAME.bin and NAME.idx are there.
@@ -41,12 +41,13 @@ void muse_tokens_document(const MuseTokens *tokens, int64_t index, int64_t *out_
 MuseStatus muse_tokens_read(const MuseTokens *tokens, int64_t first, int64_t count, int64_t vocab_size, int32_t *out,
                             MuseDiag *diag);
 
-// Index check alone, over bytes in memory: what open does with NAME.idx for a NAME.bin of bin_bytes. For tests and fuzzing.
+// Index check alone, over bytes in memory: what open does with NAME.idx for a NAME.bin of bin_bytes. For tests and
+// fuzzing.
 MuseStatus muse_tokens_check_index(const char *path, const void *bytes, uint64_t size, uint64_t bin_bytes,
                                    MuseTokensInfo *out_info, MuseDiag *diag);
 
-// Streaming writer of version 2. Memory use does not depend on the amount of text. The files appear under their names only
-// when finish succeeds.
+// Streaming writer of version 2. Memory use does not depend on the amount of text. The files appear under their names
+// only when finish succeeds.
 typedef struct MuseTokensWriter MuseTokensWriter;
 MuseStatus muse_tokens_writer_open(const char *name, const char *tokenizer, uint64_t tokenizer_hash, int64_t vocab_size,
                                    MuseTokensWriter **out_writer, MuseDiag *diag);

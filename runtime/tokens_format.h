@@ -1,8 +1,8 @@
 #ifndef MUSE_RUNTIME_TOKENS_FORMAT_H
 #define MUSE_RUNTIME_TOKENS_FORMAT_H
 
-// Byte offsets in NAME.idx (docs/files.md), shared by reader and writer. After the header: u64 first token and u64 length
-// of each document.
+// Byte offsets in NAME.idx (docs/files.md), shared by reader and writer. After the header: u64 first token and u64
+// length of each document.
 enum {
   MUSE_IDX_V1_HEADER = 8,       // "MUSE", u32 version
   MUSE_IDX_TOKEN_BYTES = 8,     // u32: 2 or 4

@@ -1,5 +1,5 @@
-// Writer of token sets. Both files grow under temporary names; the header of NAME.idx, which needs the totals, is written
-// last, and the old index goes before the new .bin comes, so that a crash never pairs files of different runs.
+// Writer of token sets. Both files grow under temporary names; the header of NAME.idx, which needs the totals, is
+// written last, and the old index goes before the new .bin comes, so that a crash never pairs files of different runs.
 #include "ir/base/io.h"
 #include "runtime/tokens.h"
 #include "runtime/tokens_format.h"

@@ -28,9 +28,12 @@ typedef struct Arguments {
 
 // ---- what the plan says, and what an option overrides ----
 
-static MuseStatus choose(const MuseSession *s, const char *attr, int64_t option, int64_t min, const char *flag, int64_t *out, MuseDiag *diag) {
+static MuseStatus choose(const MuseSession *s, const char *attr, int64_t option, int64_t min, const char *flag,
+                         int64_t *out, MuseDiag *diag) {
   if (option == UNSET) return muse_session_int(s, attr, 0, INT64_MAX, out, diag);
-  if (option < min) return muse_error(diag, MUSE_ERR_INPUT, "--%s takes a number from %lld on, not %lld", flag, (long long)min, (long long)option);
+  if (option < min)
+    return muse_error(diag, MUSE_ERR_INPUT, "--%s takes a number from %lld on, not %lld", flag, (long long)min,
+                      (long long)option);
   *out = option;
   return MUSE_OK;
 }
@@ -56,10 +59,12 @@ static MuseStatus read_numbers(MuseTraining *t, const Arguments *a, MuseDiag *di
   MUSE_TRY(muse_stepper_create(s, s->seed, &t->stepper, diag));
   MUSE_TRY(choose(s, "max_steps", a->steps, 0, "steps", &t->stepper.numbers.max_steps, diag));
   if (a->learning_rate != UNSET) {
-    if (!(a->learning_rate >= 0 && a->learning_rate <= 1e6)) return muse_error(diag, MUSE_ERR_INPUT, "--learning-rate takes a number from 0 on");
+    if (!(a->learning_rate >= 0 && a->learning_rate <= 1e6))
+      return muse_error(diag, MUSE_ERR_INPUT, "--learning-rate takes a number from 0 on");
     t->stepper.numbers.learning_rate = a->learning_rate;
   }
-  if (a->stop_after != UNSET && a->stop_after < 0) return muse_error(diag, MUSE_ERR_INPUT, "--stop-after takes a number of steps");
+  if (a->stop_after != UNSET && a->stop_after < 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "--stop-after takes a number of steps");
   t->last_step = t->stepper.numbers.max_steps;
   return read_habits(s, a, &t->habits, diag);
 }
@@ -69,17 +74,28 @@ static MuseStatus read_numbers(MuseTraining *t, const Arguments *a, MuseDiag *di
 static MuseStatus open_data(MuseTraining *t, const Arguments *a, MuseDiag *diag) {
   const MuseSession *s = &t->session;
   if (!a->data == !a->tokens)
-    return muse_error(diag, MUSE_ERR_INPUT, a->data ? "give either --data or --tokens, not both"
-                                                    : "name the text to train on with --data: a token set (muse-data tokenize makes one) or a recipe .yaml");
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        a->data
+            ? "give either --data or --tokens, not both"
+            : "name the text to train on with --data: a token set (muse-data tokenize makes one) or a recipe .yaml");
   if (a->tokens && !muse_str_ends_with(a->tokens, ".safetensors"))
-    return muse_error(diag, MUSE_ERR_INPUT, "--tokens takes a .safetensors file with a tensor 'tokens'; token sets go to --data");
-  if (!(a->validation >= 0 && a->validation < 1)) return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to 1");
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--tokens takes a .safetensors file with a tensor 'tokens'; token sets go to --data");
+  if (!(a->validation >= 0 && a->validation < 1))
+    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to 1");
   if (s->tokenizer) MUSE_TRY(muse_session_tokenizer(s, NULL, &t->tokenizer, diag));
-  MuseDataOptions o = {.row_tokens = s->n_seq, .vocab_size = s->vocab_size, .eos = s->eos, .seed = s->seed, .shuffle = true,
-                       .validation_share = a->validation, .tokenizer_hash = t->tokenizer ? muse_tokenizer_hash(t->tokenizer) : 0};
+  MuseDataOptions o = {.row_tokens = s->n_seq,
+                       .vocab_size = s->vocab_size,
+                       .eos = s->eos,
+                       .seed = s->seed,
+                       .shuffle = true,
+                       .validation_share = a->validation,
+                       .tokenizer_hash = t->tokenizer ? muse_tokenizer_hash(t->tokenizer) : 0};
   MUSE_TRY(muse_data_open(a->data ? a->data : a->tokens, &o, &t->data, diag));
   int64_t ready = muse_data_n_steps(t->data);
-  if (ready >= 0 && ready / s->accumulation < t->last_step) t->last_step = ready / s->accumulation; // the schedule stays the plan's
+  // the schedule stays the plan's
+  if (ready >= 0 && ready / s->accumulation < t->last_step) t->last_step = ready / s->accumulation;
   size_t n = (size_t)(s->accumulation * s->batch * (s->n_seq + 1));
   t->rows = calloc(n, sizeof *t->rows);
   if (!t->rows) muse_out_of_memory(n * sizeof *t->rows);
@@ -105,7 +121,8 @@ static MuseStatus lock_run(MuseTraining *t, MuseDiag *diag) {
   MuseStatus status = MUSE_OK;
   if (t->lock < 0) status = muse_error(diag, MUSE_ERR_FAILED, "cannot open '%s': %s", path.data, strerror(errno));
   else if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
-    status = muse_error(diag, MUSE_ERR_INPUT, "another muse-run trains in '%s'; wait for it, or take another folder with -o", t->run_dir);
+    status = muse_error(diag, MUSE_ERR_INPUT,
+                        "another muse-run trains in '%s'; wait for it, or take another folder with -o", t->run_dir);
   muse_str_free(&path);
   return status;
 }
@@ -121,7 +138,9 @@ static MuseStatus open_run_dir(MuseTraining *t, const Arguments *a, MuseDiag *di
   MUSE_TRY(muse_make_dirs(t->run_dir, 0777, diag));
   MUSE_TRY(lock_run(t, diag));
   if (!a->resume && (muse_checkpoint_exists(t->run_dir) || is_filled(t->run_dir, "metrics.jsonl")))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds a run already; go on with it by --resume, or take another folder with -o", t->run_dir);
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s' holds a run already; go on with it by --resume, or take another folder with -o",
+                      t->run_dir);
   return MUSE_OK;
 }
 
@@ -136,11 +155,12 @@ static MuseStatus resume(MuseTraining *t, MuseDiag *diag) {
   bool other_plan = t->state.plan_hash.lo != plan.lo || t->state.plan_hash.hi != plan.hi;
   MuseStatus status = MUSE_OK;
   if (t->state.seed != t->session.seed)
-    status = muse_error(diag, MUSE_ERR_DATA, "the run in '%s' has the seed %u, the plan has %u; give --seed %u", t->run_dir, t->state.seed, t->session.seed,
-                        t->state.seed);
+    status = muse_error(diag, MUSE_ERR_DATA, "the run in '%s' has the seed %u, the plan has %u; give --seed %u",
+                        t->run_dir, t->state.seed, t->session.seed, t->state.seed);
   if (status == MUSE_OK) status = muse_checkpoint_restore(checkpoint, t->tensors.data, t->tensors.len, diag);
   if (status == MUSE_OK && !t->session.quiet)
-    fprintf(stderr, "resumed '%s' after step %llu%s\n", muse_checkpoint_path(checkpoint), (unsigned long long)t->state.step,
+    fprintf(stderr, "resumed '%s' after step %llu%s\n", muse_checkpoint_path(checkpoint),
+            (unsigned long long)t->state.step,
             other_plan ? "; the plan is another one than the checkpoint's, and counts from here on" : "");
   muse_checkpoint_close(checkpoint);
   t->state.config_text = config;
@@ -157,7 +177,8 @@ static MuseStatus load_parameters(MuseTraining *t, const Arguments *a, MuseDiag 
     MUSE_TRY(resume(t, diag));
     return muse_session_refresh(s, diag);
   }
-  if (a->resume && !s->quiet) fprintf(stderr, "'%s' holds no checkpoint yet; the run starts from the beginning\n", t->run_dir);
+  if (a->resume && !s->quiet)
+    fprintf(stderr, "'%s' holds no checkpoint yet; the run starts from the beginning\n", t->run_dir);
   MuseParamsOptions from = {.checkpoint = a->init, .params = a->params};
   MUSE_TRY(muse_params_init(s, s->seed, diag)); // the moments too
   return from.checkpoint || from.params ? muse_session_load(s, &from, NULL, diag) : muse_session_refresh(s, diag);
@@ -172,7 +193,8 @@ static MuseStatus check_step(MuseTraining *t, MuseDiag *diag) {
   MuseStepResult ignored;
   MuseStatus status = MUSE_OK;
   int64_t micro_rows = s->batch * (s->n_seq + 1);
-  for (int64_t i = 0; i < s->accumulation; i++) MUSE_TRY(muse_data_next(t->data, &cursor, s->batch, t->rows + i * micro_rows, diag));
+  for (int64_t i = 0; i < s->accumulation; i++)
+    MUSE_TRY(muse_data_next(t->data, &cursor, s->batch, t->rows + i * micro_rows, diag));
   MUSE_TRY(muse_stepper_run(&t->stepper, t->state.step, t->rows, &ignored, diag)); // fills the scalars of a step
   for (int i = 0; i < 6; i++) {
     if (!muse_executor_has_function(s->executor, functions[i])) continue;
@@ -231,8 +253,10 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
   MuseSession *s = &t->session;
   bool check;
   MUSE_TRY(muse_check_option(a->check, &check, diag));
-  if (a->init && a->params) return muse_error(diag, MUSE_ERR_INPUT, "start either from --init or from --params, not from both");
-  if (a->resume && !t->run_dir) return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
+  if (a->init && a->params)
+    return muse_error(diag, MUSE_ERR_INPUT, "start either from --init or from --params, not from both");
+  if (a->resume && !t->run_dir)
+    return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(read_numbers(t, a, diag));
   MUSE_TRY(open_data(t, a, diag));
@@ -245,10 +269,15 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
     MUSE_TRY(load_parameters(t, a, diag));
   }
   MUSE_TRY(open_metrics(t, diag));
-  if (t->run_dir && !s->quiet) fprintf(stderr, "training to step %lld; checkpoints and metrics.jsonl in '%s'\n", (long long)t->last_step, t->run_dir);
+  if (t->run_dir && !s->quiet)
+    fprintf(stderr, "training to step %lld; checkpoints and metrics.jsonl in '%s'\n", (long long)t->last_step,
+            t->run_dir);
   t->stop_step = a->stop_after == UNSET ? INT64_MAX : (int64_t)t->state.step + a->stop_after;
   show_notes(diag);
-  MuseProgressOptions po = {.out = stderr, .first_step = (int64_t)t->state.step, .n_steps = t->last_step, .every_steps = t->habits.log_interval,
+  MuseProgressOptions po = {.out = stderr,
+                            .first_step = (int64_t)t->state.step,
+                            .n_steps = t->last_step,
+                            .every_steps = t->habits.log_interval,
                             .quiet = s->quiet};
   t->progress = muse_progress_create(&po);
   MuseStatus status = muse_training_loop(t, diag);
@@ -270,28 +299,46 @@ static void release(MuseTraining *t) {
 }
 
 MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
-  Arguments a = {.steps = UNSET, .stop_after = UNSET, .seed = UNSET, .log_interval = UNSET, .eval_interval = UNSET, .eval_batches = UNSET,
-                 .save_interval = UNSET, .keep = UNSET, .sample_interval = UNSET, .learning_rate = UNSET, .validation = 0.02};
+  Arguments a = {.steps = UNSET,
+                 .stop_after = UNSET,
+                 .seed = UNSET,
+                 .log_interval = UNSET,
+                 .eval_interval = UNSET,
+                 .eval_batches = UNSET,
+                 .save_interval = UNSET,
+                 .keep = UNSET,
+                 .sample_interval = UNSET,
+                 .learning_rate = UNSET,
+                 .validation = 0.02};
   const MuseOption table[] = {
-      {"data", 'd', MUSE_OPT_TEXT, "SPEC", "Train on a token set NAME (muse-data tokenize makes one) or on a recipe .yaml that mixes several.", &a.data},
-      {"output", 'o', MUSE_OPT_TEXT, "RUN_DIR", "Folder for checkpoints and metrics.jsonl (runs/NAME of NAME.plan; none with --tokens).", &a.output},
-      {"resume", 'r', MUSE_OPT_FLAG, NULL, "Go on with the run in RUN_DIR, exactly as if it had not been interrupted.", &a.resume},
+      {"data", 'd', MUSE_OPT_TEXT, "SPEC",
+       "Train on a token set NAME (muse-data tokenize makes one) or on a recipe .yaml that mixes several.", &a.data},
+      {"output", 'o', MUSE_OPT_TEXT, "RUN_DIR",
+       "Folder for checkpoints and metrics.jsonl (runs/NAME of NAME.plan; none with --tokens).", &a.output},
+      {"resume", 'r', MUSE_OPT_FLAG, NULL, "Go on with the run in RUN_DIR, exactly as if it had not been interrupted.",
+       &a.resume},
       {"init", 0, MUSE_OPT_TEXT, "DIR", "Start with the parameters of a checkpoint.", &a.init},
       {"params", 'p', MUSE_OPT_TEXT, "FILE", "Start with the parameters of a safetensors file.", &a.params},
-      {"tokens", 0, MUSE_OPT_TEXT, "FILE", "Take the batches from the tensor 'tokens' [steps, B, n_seq + 1] of a safetensors file.", &a.tokens},
+      {"tokens", 0, MUSE_OPT_TEXT, "FILE",
+       "Take the batches from the tensor 'tokens' [steps, B, n_seq + 1] of a safetensors file.", &a.tokens},
       {"steps", 'n', MUSE_OPT_INT, "N", "Train to step N instead of max_steps; the learning rate follows.", &a.steps},
       {"stop-after", 0, MUSE_OPT_INT, "N", "End this call after N steps, saved; --resume goes on.", &a.stop_after},
       {"learning-rate", 0, MUSE_OPT_REAL, "X", "Peak learning rate (learning_rate).", &a.learning_rate},
       {"seed", 0, MUSE_OPT_INT, "S", "Seed of parameters, rounding and order of the text (seed).", &a.seed},
-      {"validation", 0, MUSE_OPT_REAL, "SHARE", "Hold out this share of the text for validation (0.02).", &a.validation},
+      {"validation", 0, MUSE_OPT_REAL, "SHARE", "Hold out this share of the text for validation (0.02).",
+       &a.validation},
       {"eval-interval", 0, MUSE_OPT_INT, "N", "Steps between validations (eval_interval); 0: never.", &a.eval_interval},
       {"eval-batches", 0, MUSE_OPT_INT, "N", "Micro-batches of a validation (eval_batches).", &a.eval_batches},
-      {"save-interval", 0, MUSE_OPT_INT, "N", "Steps between checkpoints (save_interval); 0: only at the end.", &a.save_interval},
+      {"save-interval", 0, MUSE_OPT_INT, "N", "Steps between checkpoints (save_interval); 0: only at the end.",
+       &a.save_interval},
       {"keep", 0, MUSE_OPT_INT, "N", "Keep the newest N checkpoints (keep_checkpoints); 0: all.", &a.keep},
-      {"sample-interval", 0, MUSE_OPT_INT, "N", "Steps between samples of text (sample_interval); 0: never.", &a.sample_interval},
-      {"log-interval", 0, MUSE_OPT_INT, "N", "Steps between lines of progress where there is no terminal (log_interval).", &a.log_interval},
+      {"sample-interval", 0, MUSE_OPT_INT, "N", "Steps between samples of text (sample_interval); 0: never.",
+       &a.sample_interval},
+      {"log-interval", 0, MUSE_OPT_INT, "N",
+       "Steps between lines of progress where there is no terminal (log_interval).", &a.log_interval},
       MUSE_CHECK_OPTION_ROW(a.check),
-      {"json", 0, MUSE_OPT_FLAG, NULL, "Print one JSON object a step with loss and gradient norm in full precision.", &a.json},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Print one JSON object a step with loss and gradient norm in full precision.",
+       &a.json},
       MUSE_SESSION_OPTION_ROWS(a.session),
       {0},
   };
@@ -302,7 +349,8 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
   MuseTraining t = {.lock = -1, .saved_step = -1, .json = false};
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run train [options] PLAN --data SPEC", "Trains the model of a plan. Ctrl-C finishes the step, saves and stops.", stdout);
+    muse_options_help(table, "muse-run train [options] PLAN --data SPEC",
+                      "Trains the model of a plan. Ctrl-C finishes the step, saves and stops.", stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "train", &plan, diag);
     if (status == MUSE_OK) {

@@ -41,6 +41,7 @@ typedef struct MuseTraining {
 MuseStatus muse_training_loop(MuseTraining *training, MuseDiag *diag);
 
 // Mean loss in nats of held-out rows in `batches` micro-batches, from the first on; false when nothing is held out.
-MuseStatus muse_validate(MuseSession *session, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss, MuseDiag *diag);
+MuseStatus muse_validate(MuseSession *session, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss,
+                         MuseDiag *diag);
 
 #endif

@@ -7,7 +7,8 @@
 
 enum { MAX_BAD_STEPS = 5 }; // in a row
 
-MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss, MuseDiag *diag) {
+MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss,
+                         MuseDiag *diag) {
   MuseType scalar = muse_scalar_type(MUSE_F32);
   int64_t held_out = muse_data_validation_rows(data) / s->batch;
   *out_any = muse_data_validation_rows(data) > 0 && muse_executor_has_function(s->executor, "loss");
@@ -43,7 +44,8 @@ static void add_reports(MuseTraining *t) {
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
     bool max_g2 = muse_str_starts_with(b->name, "lap.max_g2.");
-    if (b->type.dtype != MUSE_F32 || !(max_g2 || muse_str_starts_with(b->name, "lap.min_eta.") || muse_str_starts_with(b->name, "mourre.kappa.")))
+    if (b->type.dtype != MUSE_F32 ||
+        !(max_g2 || muse_str_starts_with(b->name, "lap.min_eta.") || muse_str_starts_with(b->name, "mourre.kappa.")))
       continue;
     const float *data = muse_executor_buffer(s->executor, b->name);
     int64_t n = muse_type_elements(b->type);
@@ -98,8 +100,12 @@ static MuseStatus validate(MuseTraining *t, MuseDiag *diag) {
   if (!any) return MUSE_OK;
   bool bytes = t->tokenizer && muse_str_eq(muse_tokenizer_name(t->tokenizer), "bytes");
   if (loss < t->state.best_validation_loss) t->state.best_validation_loss = loss;
-  if (bytes) muse_progress_message(t->progress, "validation after step %llu: loss %.4f (%.3f bits a byte)", (unsigned long long)t->state.step, loss, loss / M_LN2);
-  else muse_progress_message(t->progress, "validation after step %llu: loss %.4f", (unsigned long long)t->state.step, loss);
+  if (bytes)
+    muse_progress_message(t->progress, "validation after step %llu: loss %.4f (%.3f bits a byte)",
+                          (unsigned long long)t->state.step, loss, loss / M_LN2);
+  else
+    muse_progress_message(t->progress, "validation after step %llu: loss %.4f", (unsigned long long)t->state.step,
+                          loss);
   if (!t->metrics) return MUSE_OK;
   muse_metrics_begin(t->metrics, (int64_t)t->state.step, "validation");
   muse_metrics_real(t->metrics, "loss", loss);
@@ -110,13 +116,17 @@ static MuseStatus validate(MuseTraining *t, MuseDiag *diag) {
 static void collect_text(void *context, const char *text, size_t length) { muse_str_append_n(context, text, length); }
 
 static MuseStatus sample(MuseTraining *t, MuseDiag *diag) {
-  MuseGenerateOptions o = {.prompt = t->habits.sample_prompt, .max_tokens = t->habits.sample_tokens, .stop = t->stop,
-                           .sampler = {.temperature = t->habits.sample_temperature, .top_p = 1, .seed = (uint32_t)t->state.step}};
+  MuseGenerateOptions o = {
+      .prompt = t->habits.sample_prompt,
+      .max_tokens = t->habits.sample_tokens,
+      .stop = t->stop,
+      .sampler = {.temperature = t->habits.sample_temperature, .top_p = 1, .seed = (uint32_t)t->state.step}};
   MuseGenerateResult result;
   MuseStr text = {0};
   MuseStatus status = muse_generate(&t->decoder, t->tokenizer, &o, collect_text, &text, &result, diag);
   if (status == MUSE_OK) {
-    muse_progress_message(t->progress, "sample after step %llu: %s%s", (unsigned long long)t->state.step, o.prompt, muse_str_text(&text));
+    muse_progress_message(t->progress, "sample after step %llu: %s%s", (unsigned long long)t->state.step, o.prompt,
+                          muse_str_text(&text));
     if (t->metrics) {
       muse_metrics_begin(t->metrics, (int64_t)t->state.step, "sample");
       muse_metrics_text(t->metrics, "prompt", o.prompt);
@@ -130,7 +140,8 @@ static MuseStatus sample(MuseTraining *t, MuseDiag *diag) {
 
 static MuseStatus save(MuseTraining *t, MuseDiag *diag) {
   if (!t->run_dir || t->saved_step == (int64_t)t->state.step) return MUSE_OK;
-  MUSE_TRY(muse_checkpoint_save(t->run_dir, &t->state, t->tensors.data, t->tensors.len, (int)t->habits.keep_checkpoints, diag));
+  MUSE_TRY(muse_checkpoint_save(t->run_dir, &t->state, t->tensors.data, t->tensors.len, (int)t->habits.keep_checkpoints,
+                                diag));
   t->saved_step = (int64_t)t->state.step;
   return MUSE_OK;
 }
@@ -146,12 +157,14 @@ static MuseStatus tell_bad_step(MuseTraining *t, const MuseStepResult *r, MuseDi
     return MUSE_OK;
   }
   MuseStr kept = {0};
-  if (t->saved_step >= 0) muse_str_appendf(&kept, "; the checkpoint of step %lld in '%s' is good", (long long)t->saved_step, t->run_dir);
+  if (t->saved_step >= 0)
+    muse_str_appendf(&kept, "; the checkpoint of step %lld in '%s' is good", (long long)t->saved_step, t->run_dir);
   muse_error(diag, MUSE_ERR_NUMERIC,
-             "the numbers went bad in %d step%s in a row and nothing of them was applied; in step %llu %s%s. Lower learning_rate (from 1e-4 to "
+             "the numbers went bad in %d step%s in a row and nothing of them was applied; in step %llu %s%s. Lower "
+             "learning_rate (from 1e-4 to "
              "1e-5, say; it is %g now), set use_mixed_precision: false, compile again and go on with --resume",
-             t->state.bad_steps, t->state.bad_steps == 1 ? "" : "s", step, muse_str_text(&t->stepper.reason), muse_str_text(&kept),
-             t->stepper.numbers.learning_rate);
+             t->state.bad_steps, t->state.bad_steps == 1 ? "" : "s", step, muse_str_text(&t->stepper.reason),
+             muse_str_text(&kept), t->stepper.numbers.learning_rate);
   muse_str_free(&kept);
   return MUSE_ERR_NUMERIC;
 }
@@ -177,8 +190,14 @@ static MuseStatus one_step(MuseTraining *t, MuseDiag *diag) {
   }
   MUSE_TRY(record_step(t, &r, seconds, tokens, diag));
   if (r.bad) return tell_bad_step(t, &r, diag);
-  MuseProgressStep p = {.step = (int64_t)t->state.step, .loss = r.loss, .smoothed_loss = t->state.smoothed_loss, .learning_rate = r.learning_rate,
-                        .grad_norm = r.grad_norm, .tokens = tokens, .seconds = seconds, .memory_bytes = muse_process_memory()};
+  MuseProgressStep p = {.step = (int64_t)t->state.step,
+                        .loss = r.loss,
+                        .smoothed_loss = t->state.smoothed_loss,
+                        .learning_rate = r.learning_rate,
+                        .grad_norm = r.grad_norm,
+                        .tokens = tokens,
+                        .seconds = seconds,
+                        .memory_bytes = muse_process_memory()};
   muse_progress_update(t->progress, &p);
   return MUSE_OK;
 }
@@ -190,13 +209,16 @@ MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
     bool last = (int64_t)t->state.step >= t->last_step;
     if (*t->stop) break; // a step takes as long as it takes; a validation would keep the user waiting
     if (h->eval_interval > 0 && (last || is_due(h->eval_interval, t->state.step))) MUSE_TRY(validate(t, diag));
-    if (h->sample_interval > 0 && t->tokenizer && (last || is_due(h->sample_interval, t->state.step))) MUSE_TRY(sample(t, diag));
+    if (h->sample_interval > 0 && t->tokenizer && (last || is_due(h->sample_interval, t->state.step)))
+      MUSE_TRY(sample(t, diag));
     if (is_due(h->save_interval, t->state.step)) MUSE_TRY(save(t, diag));
   }
   MUSE_TRY(save(t, diag));
   if ((int64_t)t->state.step >= t->last_step || !*t->stop) return MUSE_OK;
   if (t->run_dir)
-    return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu, which is saved in '%s'; go on with --resume", (unsigned long long)t->state.step,
-                      t->run_dir);
-  return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu; nothing was saved, since no run folder was given with -o", (unsigned long long)t->state.step);
+    return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu, which is saved in '%s'; go on with --resume",
+                      (unsigned long long)t->state.step, t->run_dir);
+  return muse_error(diag, MUSE_ERR_STOPPED,
+                    "stopped after step %llu; nothing was saved, since no run folder was given with -o",
+                    (unsigned long long)t->state.step);
 }

@@ -34,8 +34,10 @@ MuseStatus muse_windows_open(const char *name, int64_t row_tokens, int32_t eos, 
   int64_t n_windows = w.n_stream > 0 ? (w.n_stream - 1) / row_tokens : 0;
   if (n_windows == 0) {
     MuseStatus status = muse_error(
-        diag, MUSE_ERR_INPUT, "'%s' has %lld tokens in %lld documents, too few for one row of n_seq + 1 = %lld; add text or "
-        "lower n_seq", info->bin_path, (long long)info->n_tokens, (long long)info->n_documents, (long long)row_tokens + 1);
+        diag, MUSE_ERR_INPUT,
+        "'%s' has %lld tokens in %lld documents, too few for one row of n_seq + 1 = %lld; add text or "
+        "lower n_seq",
+        info->bin_path, (long long)info->n_tokens, (long long)info->n_documents, (long long)row_tokens + 1);
     muse_windows_close(&w);
     return status;
   }
@@ -92,7 +94,8 @@ uint64_t muse_permute(uint64_t index, uint64_t n, uint32_t seed, uint32_t stream
     for (uint32_t r = 0; r < 4; r++) {
       // Three of the counter's words carry the input; the round and the high half of the epoch share the last one.
       uint32_t counter[4] = {(uint32_t)right, r << 24 | (uint32_t)(epoch >> 32 & 0xffffff), (uint32_t)epoch, stream};
-      uint32_t key[2] = {seed, 0x574e4457}, word[4]; // a key of its own: the second word is never a step number in practice
+      uint32_t key[2] = {seed, 0x574e4457},
+               word[4]; // a key of its own: the second word is never a step number in practice
       muse_philox4x32(counter, key, word);
       uint64_t next = left ^ (word[0] & mask);
       left = right;

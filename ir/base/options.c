@@ -103,9 +103,10 @@ MuseStatus muse_options_parse(int argc, char **argv, const MuseOption *table, Mu
   MuseStr letters = {0};
   muse_str_append(&letters, ":h"); // ':' tells a missing argument from an unknown option
   for (int i = 0; i < n_options; i++) {
-    longs[i] = (struct option){table[i].name, muse_option_has_argument(table + i) ? required_argument : no_argument, NULL,
-                               OPTION_BASE + i};
-    if (table[i].letter) muse_str_appendf(&letters, "%c%s", table[i].letter, muse_option_has_argument(table + i) ? ":" : "");
+    longs[i] = (struct option){table[i].name, muse_option_has_argument(table + i) ? required_argument : no_argument,
+                               NULL, OPTION_BASE + i};
+    if (table[i].letter)
+      muse_str_appendf(&letters, "%c%s", table[i].letter, muse_option_has_argument(table + i) ? ":" : "");
   }
   longs[n_options] = (struct option){"help", no_argument, NULL, HELP_VALUE};
 

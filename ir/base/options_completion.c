@@ -157,7 +157,8 @@ static void fish_part(const char *command, const MuseOption *table, const char *
   if (command) snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s", command);
   for (const MuseOption *o = table; o->name; o++)
     fish_option(command ? condition : NULL, o->name, o->letter, muse_option_has_argument(o), o->help, out);
-  fish_option(command ? condition : NULL, "help", muse_help_has_letter(table) ? 'h' : 0, false, MUSE_HELP_SENTENCE, out);
+  fish_option(command ? condition : NULL, "help", muse_help_has_letter(table) ? 'h' : 0, false, MUSE_HELP_SENTENCE,
+              out);
 }
 
 static void fish_end(const MuseProgram *program, FILE *out) { fish_program = NULL; }

@@ -105,6 +105,11 @@ class Layers(unittest.TestCase):
         found = list(layers.check_file(self.folder.name, 'ir/long.c'))
         self.assertIn('ir/long.c:901: the file has 901 lines', found[0])
 
+    def test_long_lines(self):
+        self.write('ir/wide.c', 'x' * 120 + '\n' + 'x' * 121 + '\n')
+        found = list(layers.check_file(self.folder.name, 'ir/wide.c'))
+        self.assertEqual(found, ['ir/wide.c:2: the line has 121 columns, 120 are allowed'])
+
     def test_run_over_a_tree(self):
         sys.argv = ['layers.py', self.folder.name]
         self.assertEqual(self.run_main(), 0)

@@ -65,7 +65,8 @@ static void fill(const ModelEnv *env, const char *name, MuseTensor *t) {
   for (int64_t i = 0; i < n; i++) {
     double x = chosen.mean + chosen.spread * muse_random_normal((uint64_t)i, id, env->seed, 0);
     if (t->type.dtype == MUSE_I32) x = (double)(muse_random_u32((uint64_t)i, id, env->seed, 0) % (uint32_t)env->vocab);
-    else if (t->type.dtype == MUSE_I8) x = round(fmin(fmax(40 * x / (chosen.spread > 0 ? chosen.spread : 1), -127), 127));
+    else if (t->type.dtype == MUSE_I8)
+      x = round(fmin(fmax(40 * x / (chosen.spread > 0 ? chosen.spread : 1), -127), 127));
     if (muse_str_eq(name, "window_mask") && i % 3 == 2) x = -1e30; // slots that hold nothing
     if (chosen.positive) x = fabs(x) + 1e-4;
     t->data[i] = chosen.whole ? round(x) : x;
@@ -76,7 +77,8 @@ MuseTensor *model_env_buffer(ModelEnv *env, const MuseModule *module, const char
   MuseTensor *t = muse_map_get(env->buffers, name);
   if (t) return t;
   const MuseBuffer *buffer = muse_module_buffer(module, name);
-  MUSE_ASSERT(buffer && strcmp(buffer->role, "packed") != 0 && strcmp(buffer->role, "const") != 0); // those are computed
+  MUSE_ASSERT(buffer && strcmp(buffer->role, "packed") != 0 &&
+              strcmp(buffer->role, "const") != 0); // those are computed
   t = model_env_set(env, name, buffer->type);
   fill(env, name, t);
   return t;
@@ -86,7 +88,8 @@ bool model_env_run(ModelEnv *env, const MuseModule *module, const char *name) {
   MuseFunc *fn = muse_module_func(module, name);
   if (!fn) return false;
   int n_args = fn->body.n_args, n_results = fn->n_results;
-  MuseTensor *args = MUSE_NEW_ARRAY(env->arena, MuseTensor, n_args + 1), *out = MUSE_NEW_ARRAY(env->arena, MuseTensor, n_results + 1);
+  MuseTensor *args = MUSE_NEW_ARRAY(env->arena, MuseTensor, n_args + 1),
+             *out = MUSE_NEW_ARRAY(env->arena, MuseTensor, n_results + 1);
   for (int i = 0; i < n_args; i++) args[i] = *model_env_buffer(env, module, muse_func_arg_buffer(fn, i));
   MuseEval eval = {.arena = env->arena, .round_storage = false};
   muse_region_eval(&eval, &fn->body, args, out);

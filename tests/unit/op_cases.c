@@ -17,13 +17,13 @@ typedef struct Row {
 
 #define CASE(name, operands, attrs) {MUSE_OP_##name, operands, attrs},
 // Three odd shapes of a unary map op with values in a range.
-#define UNARY(name, fill)                                                                                                     \
+#define UNARY(name, fill)                                                                                              \
   CASE(name, "f32[7] " fill, "") CASE(name, "f32[3,5,7] " fill, "") CASE(name, "f32[2,1,33] " fill, "")
 // Full shapes, a row vector, a column and a scalar.
-#define BINARY(name, first, second)                                                                                           \
-  CASE(name, "f32[3,17] " first "; f32[3,17] " second, "")                                                                    \
-  CASE(name, "f32[2,3,5] " first "; f32[5] " second, "")                                                                      \
-  CASE(name, "f32[3,1] " first "; f32[1,7] " second, "")                                                                      \
+#define BINARY(name, first, second)                                                                                    \
+  CASE(name, "f32[3,17] " first "; f32[3,17] " second, "")                                                             \
+  CASE(name, "f32[2,3,5] " first "; f32[5] " second, "")                                                               \
+  CASE(name, "f32[3,1] " first "; f32[1,7] " second, "")                                                               \
   CASE(name, "f32[] " first "; f32[5,3] " second, "")
 
 static const Row rows[] = {
@@ -183,9 +183,10 @@ static const Row rows[] = {
     CASE(cross_entropy_grad, "f32[5,7] u(-1,1); f32[9,7] u(-1,1); i32[5] i(0,8); f32[] u(0.5,2)", "")
     CASE(cross_entropy_grad, "f32[1,3] u(-1,1); f32[33,3] u(-1,1); i32[1] i(0,32); f32[] u(0.5,2)", "")
     CASE(cross_entropy_grad, "f32[17,5] u(-2,2); f32[3,5] u(-2,2); i32[17] i(0,2); f32[] u(0.5,2)", "")
-#define TT_HEAD(kind, a, b, c)                                                                                                \
-  CASE(kind, "f32[5,7] u(-1,1); f32[3,2,3] u(-1,1); f32[3,2,3] u(-1,1); f32[2] u(-1,1); i32[5] i(0,7)" a, "vocab=8")           \
-  CASE(kind, "f32[3,17] u(-1,1); f32[5,3,4] u(-1,1); f32[4,3,5] u(-1,1); f32[3] u(-1,1); i32[3] i(0,18)" b, "vocab=19")        \
+#define TT_HEAD(kind, a, b, c)                                                                                         \
+  CASE(kind, "f32[5,7] u(-1,1); f32[3,2,3] u(-1,1); f32[3,2,3] u(-1,1); f32[2] u(-1,1); i32[5] i(0,7)" a, "vocab=8")   \
+  CASE(kind, "f32[3,17] u(-1,1); f32[5,3,4] u(-1,1); f32[4,3,5] u(-1,1); f32[3] u(-1,1); i32[3] i(0,18)" b,            \
+       "vocab=19")                                                                                                     \
   CASE(kind, "f32[1,3] u(-1,1); f32[2,7,1] u(-1,1); f32[1,7,3] u(-1,1); f32[7] u(-1,1); i32[1] i(0,1)" c, "vocab=2")
     TT_HEAD(tt_cross_entropy, "", "", "")
     TT_HEAD(tt_cross_entropy_grad, "; f32[] u(0.5,2)", "; f32[] u(0.5,2)", "; f32[] u(0.5,2)")
@@ -198,25 +199,28 @@ static const Row rows[] = {
     CASE(green_scan, "f32[1,33,1] u(0,0.3); f32[1] u(0.05,0.3); i32[1,33] doc", "")
     CASE(green_scan, "f32[3,1,5] u(0,1); f32[5] u(0.01,0.3); i32[3,1] doc", "")
 #define GREEN_GRAD(shape, doc)                                                                                         \
-  CASE(green_scan_grad,                                                                                                       \
-       "f32" shape " u(-0.5,0.5); f32" shape " u(-0.5,0.5); i32" doc " doc; f32" shape " u(-1,1); f32" shape " u(-1,1)", "")
+  CASE(green_scan_grad,                                                                                                \
+       "f32" shape " u(-0.5,0.5); f32" shape " u(-0.5,0.5); i32" doc " doc; f32" shape " u(-1,1); "                    \
+       "f32" shape " u(-1,1)", "")
     GREEN_GRAD("[2,7,3]", "[2,7]")
     GREEN_GRAD("[1,33,1]", "[1,33]")
     GREEN_GRAD("[3,1,5]", "[3,1]")
-#define RESOLVENT(kind, x, g, doc, more)                                                                                      \
-  CASE(kind, "f32" x " u(-1,1); f32" x " u(-1,1); f32" x " u(-1,1); f32" g " u(-0.6,0.6); f32" g " u(-0.6,0.6); i32" doc " doc" more, "")
+#define RESOLVENT(kind, x, g, doc, more)                                                                               \
+  CASE(kind, "f32" x " u(-1,1); f32" x " u(-1,1); f32" x " u(-1,1); f32" g " u(-0.6,0.6); "                           \
+       "f32" g " u(-0.6,0.6); i32" doc " doc" more, "")
     RESOLVENT(resolvent_scan, "[2,7,3,4]", "[2,7,3]", "[2,7]", "")
     RESOLVENT(resolvent_scan, "[1,19,1,5]", "[1,19,1]", "[1,19]", "")
     RESOLVENT(resolvent_scan, "[3,1,2,3]", "[3,1,2]", "[3,1]", "")
     RESOLVENT(resolvent_scan_grad, "[2,7,3,4]", "[2,7,3]", "[2,7]", "; f32[2,7,3,4] u(-1,1)")
     RESOLVENT(resolvent_scan_grad, "[1,19,1,5]", "[1,19,1]", "[1,19]", "; f32[1,19,1,5] u(-1,1)")
     RESOLVENT(resolvent_scan_grad, "[3,1,2,3]", "[3,1,2]", "[3,1]", "; f32[3,1,2,3] u(-1,1)")
-#define DOT(kind, x, doc, window, more)                                                                                       \
+#define DOT(kind, x, doc, window, more)                                                                                \
   CASE(kind, "f32" x " u(-1,1); f32" x " u(-1,1); f32" x " u(-1,1); i32" doc " doc" more, "score=dot, window=" window)
-#define HYPERBOLIC(kind, x, a, heads, doc, window, more)                                                                      \
-  CASE(kind,                                                                                                                  \
-       "f32" x " unit; f32" x " unit; f32" x " u(-1,1); i32" doc " doc; f32" a " u(0.3,2); f32" a " u(0.3,2); f32" heads         \
-       " u(0.5,3)" more,                                                                                                      \
+#define HYPERBOLIC(kind, x, a, heads, doc, window, more)                                                               \
+  CASE(kind,                                                                                                           \
+       "f32" x " unit; f32" x " unit; f32" x " u(-1,1); i32" doc " doc; f32" a " u(0.3,2); f32" a " u(0.3,2); "        \
+       "f32" heads                                                                                                     \
+       " u(0.5,3)" more,                                                                                               \
        "score=hyperbolic, window=" window)
     DOT(window_attention, "[2,7,3,4]", "[2,7]", "3", "")
     DOT(window_attention, "[1,19,1,5]", "[1,19]", "32", "")
@@ -230,10 +234,10 @@ static const Row rows[] = {
     CASE(ring_write, "bf16[3,2,5] u(-1,1); bf16[3,2,1] u(-1,1); i64[] i(0,4)", "axis=2")
 
     // --- optimizers ---
-#define ADAMW(shape, attrs)                                                                                                   \
-  CASE(adamw,                                                                                                                 \
-       "f32" shape " u(-1,1); f32" shape " u(-1,1); f32" shape " u(-0.1,0.1); f32" shape " u(0,0.1); "                           \
-       "f32[] u(0.001,0.01); f32[] u(0.3,1); f32[] u(0.1,0.9); f32[] u(0.05,0.9)",                                              \
+#define ADAMW(shape, attrs)                                                                                            \
+  CASE(adamw,                                                                                                          \
+       "f32" shape " u(-1,1); f32" shape " u(-1,1); f32" shape " u(-0.1,0.1); f32" shape " u(0,0.1); "                 \
+       "f32[] u(0.001,0.01); f32[] u(0.3,1); f32[] u(0.1,0.9); f32[] u(0.05,0.9)",                                     \
        attrs)
     ADAMW("[7]", "")
     ADAMW("[3,17]", "weight_decay=0.1")
@@ -245,11 +249,11 @@ static const Row rows[] = {
     CASE(sum_squares, "f32[3,5,7] u(-2,2)", "")
     CASE(sum_squares, "bf16[5,9] u(-2,2)", "")
     CASE(sum_squares, "f32[] u(-2,2)", "")
-#define ADAFACTOR(N, K, attrs)                                                                                                \
-  CASE(adafactor8,                                                                                                            \
-       "i8[" N "," K "] i(-127,127); f32[] u(0.001,0.01); f32[" N "," K "] u(-0.1,0.1); f32[" N "] u(0.001,0.01); "              \
-       "f32[" K "] u(0.001,0.01); i8[" N "," K "] i(-127,127); f32[" N ",1] u(0.001,0.02); f32[] u(0.001,0.01); "                \
-       "f32[] u(0,0.9); u32[2] i(0,999)",                                                                                     \
+#define ADAFACTOR(N, K, attrs)                                                                                         \
+  CASE(adafactor8,                                                                                                     \
+       "i8[" N "," K "] i(-127,127); f32[] u(0.001,0.01); f32[" N "," K "] u(-0.1,0.1); f32[" N "] u(0.001,0.01); "    \
+       "f32[" K "] u(0.001,0.01); i8[" N "," K "] i(-127,127); f32[" N ",1] u(0.001,0.02); f32[] u(0.001,0.01); "      \
+       "f32[] u(0,0.9); u32[2] i(0,999)",                                                                              \
        attrs)
     ADAFACTOR("3", "7", "rng_id=2")
     ADAFACTOR("5", "33", "rng_id=0, weight_decay=0.1")
@@ -401,12 +405,13 @@ static void normalise_rows(MuseTensor *t) {
   }
 }
 
-MuseTensor muse_fill_tensor(MuseArena *arena, MuseType type, MuseFill fill, double low, double high, uint32_t seed, uint32_t stream,
-                            bool round_storage) {
+MuseTensor muse_fill_tensor(MuseArena *arena, MuseType type, MuseFill fill, double low, double high, uint32_t seed,
+                            uint32_t stream, bool round_storage) {
   MuseTensor t = muse_tensor_create(arena, type);
   int64_t n = muse_type_elements(type);
   for (int64_t i = 0; i < n; i++) {
-    double u = muse_random_uniform((uint64_t)i, stream, seed, 1), sign = muse_random_uniform((uint64_t)i, stream, seed, 2);
+    double u = muse_random_uniform((uint64_t)i, stream, seed, 1),
+           sign = muse_random_uniform((uint64_t)i, stream, seed, 2);
     switch (fill) {
     case MUSE_FILL_UNIFORM: t.data[i] = low + (high - low) * u; break;
     case MUSE_FILL_INTEGERS: t.data[i] = low + floor((high - low + 1) * u); break;
@@ -428,8 +433,9 @@ MuseTensor muse_fill_tensor(MuseArena *arena, MuseType type, MuseFill fill, doub
   return t;
 }
 
-void muse_op_case_fill(const MuseOpCase *c, MuseArena *arena, uint32_t seed, bool round_storage, MuseTensor *out_operands) {
+void muse_op_case_fill(const MuseOpCase *c, MuseArena *arena, uint32_t seed, bool round_storage,
+                       MuseTensor *out_operands) {
   for (int i = 0; i < c->n_operands; i++)
-    out_operands[i] = muse_fill_tensor(arena, c->operand[i].type, c->operand[i].fill, c->operand[i].low, c->operand[i].high, seed,
-                                       (uint32_t)i, round_storage);
+    out_operands[i] = muse_fill_tensor(arena, c->operand[i].type, c->operand[i].fill, c->operand[i].low,
+                                       c->operand[i].high, seed, (uint32_t)i, round_storage);
 }

@@ -40,22 +40,22 @@ static inline const char *scratch_file(const char *name, const void *data, size_
   return path;
 }
 
-#define assert_ok(expr)                                                                                                 \
-  do {                                                                                                                  \
-    MuseStatus assert_status = (expr);                                                                                  \
-    cr_assert_eq(assert_status, MUSE_OK, "status %d: %s", assert_status,                                                \
-                 muse_diag_message(diag, 0) ? muse_diag_message(diag, 0) : "no message");                               \
+#define assert_ok(expr)                                                                   \
+  do {                                                                                    \
+    MuseStatus assert_status = (expr);                                                    \
+    cr_assert_eq(assert_status, MUSE_OK, "status %d: %s", assert_status,                  \
+                 muse_diag_message(diag, 0) ? muse_diag_message(diag, 0) : "no message"); \
   } while (0)
 
 // The call fails with that status, and one of its new messages contains the text. Messages are cleared.
-#define assert_fails(expr, expected_status, text)                                                                       \
-  do {                                                                                                                  \
-    muse_diag_clear(diag);                                                                                              \
-    MuseStatus assert_status = (expr);                                                                                  \
-    cr_assert_eq(assert_status, (expected_status), "status %d", assert_status);                                         \
-    cr_assert(scratch_said(text), "said '%s', not '%s'", muse_diag_message(diag, 0) ? muse_diag_message(diag, 0) : "",   \
-              (text));                                                                                                  \
-    muse_diag_clear(diag);                                                                                              \
+#define assert_fails(expr, expected_status, text)                                                                      \
+  do {                                                                                                                 \
+    muse_diag_clear(diag);                                                                                             \
+    MuseStatus assert_status = (expr);                                                                                 \
+    cr_assert_eq(assert_status, (expected_status), "status %d", assert_status);                                        \
+    cr_assert(scratch_said(text), "said '%s', not '%s'", muse_diag_message(diag, 0) ? muse_diag_message(diag, 0) : "", \
+              (text));                                                                                                 \
+    muse_diag_clear(diag);                                                                                             \
   } while (0)
 
 static inline bool scratch_said(const char *text) {

@@ -1,5 +1,5 @@
-// The memory planner. Random programs run on a model of the memory: every 64 bytes hold the token of the value that was written
-// there last, so that a reader who finds another token shows an overlap, whatever the cause.
+// The memory planner. Random programs run on a model of the memory: every 64 bytes hold the token of the value that was
+// written there last, so that a reader who finds another token shows an overlap, whatever the cause.
 #include "compiler/memory_plan.h"
 
 #include "ir/base/hash.h"
@@ -80,7 +80,8 @@ static MuseModule *random_program(int seed, int n_kernels) {
     muse_op_append(op, &f->body);
     for (int i = 0; i < n_results; i++) values[n++] = op->results[i];
   }
-  // Results: for each buffer perhaps some value of its type (also arguments, also the same one twice), and some unbound.
+  // Results: for each buffer perhaps some value of its type (also arguments, also the same one twice), and some
+  // unbound.
   MuseValue *results[64];
   const char *names[64];
   int n_results = 0;
@@ -110,7 +111,8 @@ static MuseModule *random_program(int seed, int n_kernels) {
 static void evaluate(MuseFunc *f, uint64_t *out) {
   uint64_t *tokens = calloc((size_t)muse_func_number(f) + 1, sizeof *tokens), operands[64];
   for (int i = 0; i < f->body.n_args; i++) {
-    tokens[f->body.args[i]->id] = mix(12345, (uint64_t)muse_module_buffer(f->module, muse_func_arg_buffer(f, i))->index);
+    tokens[f->body.args[i]->id] = mix(12345,
+                                      (uint64_t)muse_module_buffer(f->module, muse_func_arg_buffer(f, i))->index);
   }
   for (const MuseOp *op = f->body.first; op; op = op->next) {
     for (int i = 0; i < op->n_operands; i++) operands[i] = tokens[op->operands[i]->id];
@@ -176,8 +178,8 @@ static void run_planned(MuseFunc *f, const MuseMemoryMap *map, const uint64_t *w
     if (op->kind == MUSE_OP_kernel && map->workspaces[op->mark].kind) fill(&mem, &map->workspaces[op->mark], 666);
     for (int i = 0; i < op->n_operands; i++) {
       if (op->kind == MUSE_OP_kernel || !muse_func_result_buffer(f, i)) {
-        cr_assert(holds(&mem, &map->values[op->operands[i]->id], operands[i]), "program %d, kernel %d, operand %d", seed,
-                  op->loc.line, i);
+        cr_assert(holds(&mem, &map->values[op->operands[i]->id], operands[i]), "program %d, kernel %d, operand %d",
+                  seed, op->loc.line, i);
       }
     }
     for (int i = 0; i < op->n_results; i++) {
@@ -198,7 +200,8 @@ static void run_planned(MuseFunc *f, const MuseMemoryMap *map, const uint64_t *w
   for (int i = 0; i < f->n_results; i++) {
     const char *buffer = muse_func_result_buffer(f, i);
     MusePlace place = map->values[f->body.last->operands[i]->id];
-    if (buffer) cr_assert(place.kind == MUSE_PLACE_BUFFER && place.buffer == muse_module_buffer(f->module, buffer)->index);
+    if (buffer)
+      cr_assert(place.kind == MUSE_PLACE_BUFFER && place.buffer == muse_module_buffer(f->module, buffer)->index);
     cr_assert(holds(&mem, &place, want[i]), "program %d, result %d", seed, i);
   }
   for (int i = 0; i < f->module->n_buffers; i++) free(mem.buffers[i]);
@@ -332,16 +335,21 @@ Test(compiler_memory, update_in_place_in_its_buffer_or_by_a_copy) {
 }
 
 Test(compiler_memory, two_buffers_change_places) {
-  check_planned("buffer @a : f32[16] role \"state\"\nbuffer @b : f32[16] role \"state\"\n"
-                "func @f(%0 : f32[16] {buffer = \"a\"}, %1 : f32[16] {buffer = \"b\"}) -> ({buffer = \"b\"}, {buffer = \"a\"}) {\n"
-                "  return %0, %1\n}\n",
-                true,
-                "func @f(%0 : f32[16] {buffer = \"a\"}, %1 : f32[16] {buffer = \"b\"}) -> ({buffer = \"b\"}, {buffer = \"a\"}) "
-                "{slab = 64, live = 64, peak = 192} {\n"
-                "  %2 = kernel %0 {skeleton = \"map\", name = \"copy\", offset = [0]} : f32[16] {\n  ^(%3 : f32[16]):\n    yield %3\n  }\n"
-                "  %4 = kernel %1 {skeleton = \"map\", name = \"copy\", offset = [-1]} : f32[16] {\n  ^(%5 : f32[16]):\n    yield %5\n  }\n"
-                "  %6 = kernel %2 {skeleton = \"map\", name = \"copy\", offset = [-1]} : f32[16] {\n  ^(%7 : f32[16]):\n    yield %7\n  }\n"
-                "  return %6, %4\n}\n");
+  check_planned(
+      "buffer @a : f32[16] role \"state\"\nbuffer @b : f32[16] role \"state\"\n"
+      "func @f(%0 : f32[16] {buffer = \"a\"}, %1 : f32[16] {buffer = \"b\"}) -> ({buffer = \"b\"}, {buffer = \"a\"}) "
+      "{\n"
+      "  return %0, %1\n}\n",
+      true,
+      "func @f(%0 : f32[16] {buffer = \"a\"}, %1 : f32[16] {buffer = \"b\"}) -> ({buffer = \"b\"}, {buffer = \"a\"}) "
+      "{slab = 64, live = 64, peak = 192} {\n"
+      "  %2 = kernel %0 {skeleton = \"map\", name = \"copy\", offset = [0]} : f32[16] {\n  ^(%3 : f32[16]):\n    yield "
+      "%3\n  }\n"
+      "  %4 = kernel %1 {skeleton = \"map\", name = \"copy\", offset = [-1]} : f32[16] {\n  ^(%5 : f32[16]):\n    "
+      "yield %5\n  }\n"
+      "  %6 = kernel %2 {skeleton = \"map\", name = \"copy\", offset = [-1]} : f32[16] {\n  ^(%7 : f32[16]):\n    "
+      "yield %7\n  }\n"
+      "  return %6, %4\n}\n");
 }
 
 Test(compiler_memory, an_unbound_argument_is_refused) {
@@ -350,8 +358,9 @@ Test(compiler_memory, an_unbound_argument_is_refused) {
   MuseModule *m = NULL;
   cr_assert_eq(muse_module_parse("t.mir", text, strlen(text), &m, diag), MUSE_OK);
   cr_expect_eq(muse_memory_plan_func(m->first_func, &test_hooks, diag), MUSE_ERR_INPUT);
-  cr_expect_str_eq(muse_diag_message(diag, 0), "argument 0 of function @f is bound to no buffer; a function that is to run needs "
-                                               "{buffer = \"name\"} on every argument");
+  cr_expect_str_eq(muse_diag_message(diag, 0),
+                   "argument 0 of function @f is bound to no buffer; a function that is to run needs "
+                   "{buffer = \"name\"} on every argument");
   muse_diag_destroy(diag);
   muse_module_destroy(m);
 }

@@ -1,4 +1,5 @@
-// Plans: what the runtime reads of them, round trips through files, and damaged plans with the sentence that refuses each.
+// Plans: what the runtime reads of them, round trips through files, and damaged plans with the sentence that refuses
+// each.
 #include "compiler/plan.h"
 
 #include "ir/text.h"
@@ -9,38 +10,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const program =
-    "module {level = \"kernel\"} source \"c.yaml\"\n"
-    "buffer @w : f32[8,16] role \"param\"\n"
-    "buffer @x : f32[8,16] role \"input\"\n"
-    "func @step(%0 : f32[8,16] {buffer = \"w\"}, %1 : f32[8,16] {buffer = \"x\"}) -> ({buffer = \"w\"}, {name = \"y\"}) {\n"
-    "  %2 = kernel %1 {skeleton = \"map\"} : f32[8,16] {\n"
-    "  ^(%3 : f32[8,16]):\n"
-    "    %4 = exp %3 : f32[8,16]\n"
-    "    yield %4\n"
-    "  }\n"
-    "  %5 = kernel %0 {skeleton = \"map\"} : f32[8,16] {\n"
-    "  ^(%6 : f32[8,16]):\n"
-    "    %7 = exp %6 : f32[8,16]\n"
-    "    yield %7\n"
-    "  }\n"
-    "  %8 = reshape %2 {shape = [128]} : f32[128]\n"
-    "  %9 = kernel %8 {skeleton = \"map\"} : f32[1] {\n"
-    "  ^(%10 : f32[128]):\n"
-    "    %11 = reduce_sum %10 {axes = [0]} : f32[1]\n"
-    "    yield %11\n"
-    "  }\n"
-    "  return %5, %9\n"
-    "}\n"
-    "func @nothing() -> () {\n"
-    "  return\n"
-    "}\n";
+static const char *const program = "module {level = \"kernel\"} source \"c.yaml\"\n"
+                                   "buffer @w : f32[8,16] role \"param\"\n"
+                                   "buffer @x : f32[8,16] role \"input\"\n"
+                                   "func @step(%0 : f32[8,16] {buffer = \"w\"}, %1 : f32[8,16] {buffer = \"x\"}) -> "
+                                   "({buffer = \"w\"}, {name = \"y\"}) {\n"
+                                   "  %2 = kernel %1 {skeleton = \"map\"} : f32[8,16] {\n"
+                                   "  ^(%3 : f32[8,16]):\n"
+                                   "    %4 = exp %3 : f32[8,16]\n"
+                                   "    yield %4\n"
+                                   "  }\n"
+                                   "  %5 = kernel %0 {skeleton = \"map\"} : f32[8,16] {\n"
+                                   "  ^(%6 : f32[8,16]):\n"
+                                   "    %7 = exp %6 : f32[8,16]\n"
+                                   "    yield %7\n"
+                                   "  }\n"
+                                   "  %8 = reshape %2 {shape = [128]} : f32[128]\n"
+                                   "  %9 = kernel %8 {skeleton = \"map\"} : f32[1] {\n"
+                                   "  ^(%10 : f32[128]):\n"
+                                   "    %11 = reduce_sum %10 {axes = [0]} : f32[1]\n"
+                                   "    yield %11\n"
+                                   "  }\n"
+                                   "  return %5, %9\n"
+                                   "}\n"
+                                   "func @nothing() -> () {\n"
+                                   "  return\n"
+                                   "}\n";
 
 // The program with its memory plan, as text.
 static char *planned(void) {
   MuseDiag *diag = muse_diag_create();
   MuseModule *m = NULL;
-  cr_assert_eq(muse_module_parse("c.mir", program, strlen(program), &m, diag), MUSE_OK, "%s", muse_diag_message(diag, 0));
+  cr_assert_eq(muse_module_parse("c.mir", program, strlen(program), &m, diag), MUSE_OK, "%s",
+               muse_diag_message(diag, 0));
   cr_assert_eq(muse_memory_plan(m, diag), MUSE_OK);
   muse_attr_set_int(m, &m->attrs, "plan_version", MUSE_PLAN_VERSION);
   MuseStr text = {0};
@@ -107,40 +109,47 @@ Test(compiler_plan, saved_and_loaded_is_the_same_text, .init = scratch_setup, .f
 
 // --- kernels of a form that no emitter knows ---
 
-#define KERNEL(skeleton, operands, args, results, body) \
-  "func @f(%0 : f32[4,4], %1 : f32[4,4], %2 : f32[3]) -> () {\n  " results " = kernel " operands " {skeleton = \"" skeleton \
-  "\"} : f32[4,4] {\n  ^(" args "):\n" body "  }\n  return\n}\n"
+#define KERNEL(skeleton, operands, args, results, body)                                          \
+  "func @f(%0 : f32[4,4], %1 : f32[4,4], %2 : f32[3]) -> () {\n  " results " = kernel " operands \
+  " {skeleton = \"" skeleton "\"} : f32[4,4] {\n  ^(" args "):\n" body "  }\n  return\n}\n"
 #define TWO "%4 : f32[4,4], %5 : f32[4,4]"
 
-static const struct { const char *name, *text, *fault; } forms[] = {
+static const struct { const char *name, *text, *fault;
+} forms[] = {
     {"map", KERNEL("map", "%0, %1", TWO, "%3", "%6 = add %4, %5 : f32[4,4]\nyield %6\n"), NULL},
     {"shapes", KERNEL("map", "%0, %2", "%4 : f32[4,4], %5 : f32[3]", "%3", "%6 = neg %5 : f32[3]\nyield %4\n"),
      "its values have no common shape"},
     {"matmul in map", KERNEL("map", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\nyield %6\n"),
      "an op does not fit its shape"},
     {"terminal used inside",
-     KERNEL("map", "%0, %1", TWO, "%3", "%6 = reduce_sum %4 {axes = [0]} : f32[1,4]\n%7 = mul %5, %6 : f32[4,4]\nyield %7\n"),
+     KERNEL("map", "%0, %1", TWO, "%3",
+            "%6 = reduce_sum %4 {axes = [0]} : f32[1,4]\n%7 = mul %5, %6 : f32[4,4]\nyield %7\n"),
      "a sum over rows is used inside it"},
-    {"matmul", KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"), NULL},
-    {"two products", KERNEL("matmul", "%0, %1", TWO, "%3",
-                            "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %5, %4 : f32[4,4]\nyield %7\n"),
+    {"matmul",
+     KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"), NULL},
+    {"two products",
+     KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %5, %4 : f32[4,4]\nyield %7\n"),
      "its products do not share the left operand"},
-    {"chained products", KERNEL("matmul", "%0, %1", TWO, "%3",
-                                "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %6, %4 : f32[4,4]\nyield %7\n"),
+    {"chained products",
+     KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = matmul %4, %5 : f32[4,4]\n%7 = matmul %6, %4 : f32[4,4]\nyield %7\n"),
      "a product does not read tensors in memory"},
     {"no product", KERNEL("matmul", "%0, %1", TWO, "%3", "yield %4\n"), "it holds no such op"},
-    {"prologue", KERNEL("matmul", "%0, %1", TWO, "%3",
-                        "%6 = neg %4 : f32[4,4]\n%7 = matmul %4, %5 : f32[4,4]\nyield %7\n"),
+    {"prologue",
+     KERNEL("matmul", "%0, %1", TWO, "%3", "%6 = neg %4 : f32[4,4]\n%7 = matmul %4, %5 : f32[4,4]\nyield %7\n"),
      "an op does not depend on a product"},
-    {"reduction after a product", KERNEL("matmul", "%0, %1", TWO, "%3",
-                                         "%6 = matmul %4, %5 : f32[4,4]\n%7 = reduce_sum %6 {axes = [1]} : f32[4,1]\nyield %6\n"),
+    {"reduction after a product",
+     KERNEL("matmul", "%0, %1", TWO, "%3",
+            "%6 = matmul %4, %5 : f32[4,4]\n%7 = reduce_sum %6 {axes = [1]} : f32[4,1]\nyield %6\n"),
      "an op cannot follow a product"},
-    {"transpose", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3", "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %6\n"), NULL},
-    {"two ops", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3",
-                       "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"),
+    {"transpose",
+     KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3", "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %6\n"),
+     NULL},
+    {"two ops",
+     KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3",
+            "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\n%7 = neg %6 : f32[4,4]\nyield %7\n"),
      "it holds more than that op"},
-    {"yields an operand", KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3",
-                                 "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %4\n"),
+    {"yields an operand",
+     KERNEL("transpose", "%0", "%4 : f32[4,4]", "%3", "%6 = transpose %4 {perm = [1, 0]} : f32[4,4]\nyield %4\n"),
      "it yields something else than results of its op"},
     {"unknown", KERNEL("spiral", "%0", "%4 : f32[4,4]", "%3", "yield %4\n"), "there is no such skeleton"},
 };
@@ -149,7 +158,8 @@ Test(compiler_plan, kernels_of_a_strange_form_are_found) {
   for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
     MuseDiag *diag = muse_diag_create();
     MuseModule *m = NULL;
-    cr_assert_eq(muse_module_parse("t.mir", forms[i].text, strlen(forms[i].text), &m, diag), MUSE_OK, "%s", muse_diag_message(diag, 0));
+    cr_assert_eq(muse_module_parse("t.mir", forms[i].text, strlen(forms[i].text), &m, diag), MUSE_OK, "%s",
+                 muse_diag_message(diag, 0));
     cr_assert_eq(muse_ops_verify(m, diag), MUSE_OK, "%s: %s", forms[i].name, muse_diag_message(diag, 0));
     const char *fault = muse_kernel_fault(m->first_func->body.first);
     cr_expect_str_eq(fault ? fault : "", forms[i].fault ? forms[i].fault : "", "%s: %s", forms[i].name, fault);
@@ -179,7 +189,8 @@ static const Damage damages[] = {
      "'p.plan': a kernel of skeleton 'map' cannot be used: an op does not fit its shape; run musec again"},
     {"no slab", "slab = ", "slap = ", STEP ": the function has no slab size" AGAIN},
     {"negative slab", "slab = ", "slab = -", STEP ": a slab of -576 bytes cannot be" AGAIN},
-    {"enormous slab", "slab = ", "slab = 9000000000000000", STEP ": a slab of 9000000000000000576 bytes cannot be" AGAIN},
+    {"enormous slab", "slab = ", "slab = 9000000000000000",
+     STEP ": a slab of 9000000000000000576 bytes cannot be" AGAIN},
     {"small slab", "slab = 5", "slab = 3", STEP ", kernel of %2: a result ends outside the slab of 376 bytes" AGAIN},
     {"offset far away", "offset = [0]", "offset = [9223372036854775744]",
      STEP ", kernel of %2: a result ends outside the slab of 576 bytes" AGAIN},
@@ -192,10 +203,12 @@ static const Damage damages[] = {
     {"offset of a buffer", "offset = [-1]", "offset = [0]",
      STEP ", kernel of %5: result 0 lives in a buffer, but has the offset 0" AGAIN},
     {"offset missing", ", offset = [0]", "", STEP ", kernel of %2: the kernel has no offsets" AGAIN},
-    {"overlap", "offset = [512]", "offset = [0]", STEP ", kernel of %9: result 0 overlaps a tensor that is in use" AGAIN},
+    {"overlap", "offset = [512]", "offset = [0]",
+     STEP ", kernel of %9: result 0 overlaps a tensor that is in use" AGAIN},
     {"workspace unasked", "offset = [0]", "offset = [0], workspace = [64, 0]",
      STEP ", kernel of %2: its workspace has 64 bytes, but the kernel needs 0" AGAIN},
-    {"unbound argument", "(%0 : f32[8,16] {buffer = \"w\"}", "(%0 : f32[8,16]", STEP ": argument 0 is bound to no buffer" AGAIN},
+    {"unbound argument", "(%0 : f32[8,16] {buffer = \"w\"}", "(%0 : f32[8,16]",
+     STEP ": argument 0 is bound to no buffer" AGAIN},
     {"argument for result", "return %5, %9", "return %1, %9", STEP ": result 0 is not made in buffer 'w'" AGAIN},
     {"result twice", "-> ({buffer = \"w\"}, {name = \"y\"})", "-> ({buffer = \"w\"}, {buffer = \"x\"})",
      "in function @step: result 1 has type f32[1], but buffer 'x' has type f32[8,16]"},
@@ -203,7 +216,8 @@ static const Damage damages[] = {
     {"old value read later", "  %8 = reshape %2 ", "  %8 = reshape %0 ",
      STEP ", kernel of %5: buffer 'w' is overwritten while its old value is needed" AGAIN},
     {"type", "exp %3 : f32[8,16]", "exp %3 : f32[8,17]",
-     "in function @step: result 0 has type f32[8,17], but its operands make it f32[8,16]: in \"%4 = exp %3 : f32[8,17]\""},
+     "in function @step: result 0 has type f32[8,17], but its operands make it f32[8,16]: in \"%4 = exp %3 : "
+     "f32[8,17]\""},
 };
 
 Test(compiler_plan, damaged_plans_are_refused) {
@@ -221,7 +235,8 @@ Test(compiler_plan, damaged_plans_are_refused) {
     MuseStatus status = muse_plan_parse("p.plan", changed.data, changed.len, &plan, diag);
     cr_expect_eq(status, d->message ? MUSE_ERR_INPUT : MUSE_OK, "%s: status %d", d->name, (int)status);
     const char *message = muse_diag_message(diag, 0);
-    cr_expect_str_eq(message ? message : "", d->message ? d->message : "", "%s:\n got:  %s\n want: %s", d->name, message, d->message);
+    cr_expect_str_eq(message ? message : "", d->message ? d->message : "", "%s:\n got:  %s\n want: %s", d->name,
+                     message, d->message);
     if (status == MUSE_OK) muse_plan_destroy(plan);
     muse_diag_destroy(diag);
     muse_str_free(&changed);

@@ -1,6 +1,6 @@
-// The passes keep the meaning of a model: for small configs of each kind, every function gives through the oracle, in f64, the
-// same results after the whole pipeline as after autodiff alone. Random numbers are part of the meaning: the same op draws the
-// same ones, however it is fused or repeated.
+// The passes keep the meaning of a model: for small configs of each kind, every function gives through the oracle, in
+// f64, the same results after the whole pipeline as after autodiff alone. Random numbers are part of the meaning: the
+// same op draws the same ones, however it is fused or repeated.
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
 #include "tests/unit/model_env.h"
@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BASE "vocab_size: 13\nd_model: 12\nn_layers: 2\nn_seq: 7\nnum_heads: 3\nlocal_window: 4\nbatch_size: 2\neos_token_id: 3\nmax_steps: 5\nwarmup_steps: 1\n"
+#define BASE                                                                                                         \
+  "vocab_size: 13\nd_model: 12\nn_layers: 2\nn_seq: 7\nnum_heads: 3\nlocal_window: 4\nbatch_size: 2\neos_token_id: " \
+  "3\nmax_steps: 5\nwarmup_steps: 1\n"
 #define ATTENTION "use_birman_schwinger: false\nuse_hybrid_attention: false\n"
 #define LOCAL "use_birman_schwinger: false\nuse_hybrid_attention: true\n"
 #define BK "use_birman_schwinger: true\nuse_hybrid_attention: false\n"
@@ -40,11 +42,13 @@ static const char *const configs[] = {
     HYBRID BIT_F32 QHTT,
     HYBRID DENSE "use_htt_embedding: true\nhtt_rank: 3\nquantized_htt: false\n",
     HYBRID BIT_INT8 "optimizer: adafactor8\n",
-    HYBRID BIT_INT8 REMAT QHTT "optimizer: adafactor8\nuse_lap: true\nuse_mourre: true\ngradient_accumulation_steps: 2\n",
+    HYBRID BIT_INT8 REMAT QHTT
+    "optimizer: adafactor8\nuse_lap: true\nuse_mourre: true\ngradient_accumulation_steps: 2\n",
     HYBRID DENSE "optimizer: adafactor8\n",
     HYBRID "use_bitnet: true\nuse_mixed_precision: true\ngradient_precision: bf16\n",
     HYBRID "use_bitnet: false\nuse_mixed_precision: true\n",
-    HYBRID "use_bitnet: true\nuse_mixed_precision: false\ngradient_precision: int8\n" REMAT "max_grad_norm: 0\nffn_mult: 2\n",
+    HYBRID "use_bitnet: true\nuse_mixed_precision: false\ngradient_precision: int8\n" REMAT
+           "max_grad_norm: 0\nffn_mult: 2\n",
 };
 
 static MuseModule *build(const char *keys, const char *const *pipeline, int64_t *out_vocab) {
@@ -66,7 +70,8 @@ static MuseModule *build(const char *keys, const char *const *pipeline, int64_t 
   return module;
 }
 
-static void compare(const char *keys, const char *stage, const char *func, const ModelEnv *env, const ModelEnv *reference, const MuseFunc *fn) {
+static void compare(const char *keys, const char *stage, const char *func, const ModelEnv *env,
+                    const ModelEnv *reference, const MuseFunc *fn) {
   for (int i = 0; i < fn->n_results; i++) {
     const char *name = muse_func_result_buffer(fn, i);
     const MuseTensor *a = muse_map_get(env->results, name), *b = muse_map_get(reference->results, name);
@@ -125,10 +130,14 @@ ParameterizedTestParameters(compiler_semantics, pipeline_keeps_results) {
   for (int i = 0; i < N; i++) index[i] = i;
   return cr_make_param_array(int, index, N);
 }
-ParameterizedTest(const int *index, compiler_semantics, pipeline_keeps_results) { check(configs[*index], muse_pipeline, "after the pipeline"); }
+ParameterizedTest(const int *index, compiler_semantics, pipeline_keeps_results) {
+  check(configs[*index], muse_pipeline, "after the pipeline");
+}
 
 // One config with most of what passes act on.
-#define RICH HYBRID BIT_INT8 REMAT QHTT "optimizer: adafactor8\nuse_lap: true\nuse_mourre: true\ngradient_accumulation_steps: 2\n"
+#define RICH                                                                                                         \
+  HYBRID BIT_INT8 REMAT QHTT "optimizer: adafactor8\nuse_lap: true\nuse_mourre: true\ngradient_accumulation_steps: " \
+                             "2\n"
 
 enum { MAX_PASSES = 64 };
 
@@ -175,7 +184,8 @@ Test(compiler_semantics, distance_sees_a_difference) {
   static const char *const only_autodiff[] = {"autodiff", NULL};
   int64_t vocab;
   MuseModule *module = build(HYBRID BIT_INT8, only_autodiff, &vocab);
-  ModelEnv *one = model_env_create(17, vocab), *other = model_env_create(17, vocab), *third = model_env_create(17, vocab);
+  ModelEnv *one = model_env_create(17, vocab), *other = model_env_create(17, vocab),
+           *third = model_env_create(17, vocab);
   model_env_buffer(other, module, "rng")->data[1] += 1;
   model_env_buffer(third, module, "layers.1.mixer.gate_bias")->data[0] += 1e-6;
   ModelEnv *all[] = {one, other, third};

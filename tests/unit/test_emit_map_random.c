@@ -1,7 +1,8 @@
 // Random map kernels within the rules of skel_map.h: shapes, dtypes, broadcasts, reductions, phases, results.
 //
-// Rounding to whole numbers, comparisons and stochastic rounding are applied only to values that floats compute exactly as the
-// oracle does (chains of + - * / sqrt max min over operands, rounded to f32 at each step), so that no result may jump.
+// Rounding to whole numbers, comparisons and stochastic rounding are applied only to values that floats compute exactly
+// as the oracle does (chains of + - * / sqrt max min over operands, rounded to f32 at each step), so that no result may
+// jump.
 
 #include "ir/base/philox.h"
 #include "ir/text.h"

@@ -1,5 +1,5 @@
-// Matrix products and trit kernels at every level of the machine against the oracle. Integer results must be exact, so that all
-// levels agree to the bit.
+// Matrix products and trit kernels at every level of the machine against the oracle. Integer results must be exact, so
+// that all levels agree to the bit.
 
 #include "tests/unit/kernel_harness.h"
 
@@ -40,7 +40,8 @@ static void check_matmul(int M, int N, int K, bool ta, bool tb, const char *a, c
 }
 
 Test(emit_matmul, shapes_and_transpositions) {
-  static const int shape[][3] = {{1, 1, 1}, {13, 33, 37}, {37, 257, 70}, {5, 3, 9}, {25, 16, 64}, {3, 1, 40}, {64, 64, 64}};
+  static const int shape[][3] = {{1, 1, 1},    {13, 33, 37}, {37, 257, 70}, {5, 3, 9},
+                                 {25, 16, 64}, {3, 1, 40},   {64, 64, 64}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
     for (int t = 0; t < 4; t++) check_matmul(shape[i][0], shape[i][1], shape[i][2], t & 1, t & 2, "f32", "f32");
 }
@@ -66,17 +67,18 @@ Test(emit_matmul, storage_types) {
   check_matmul(6, 17, 1030, true, true, "bf16", "t2");
 }
 
-Test(emit_matmul, epilogue) { // row, column and scalar operands, a residual written in place, a bf16 copy, the product itself
-  MuseHarnessReport r = run_text("matmul",
-    "func @f(%0 : f32[37,70], %1 : f32[45,70], %2 : f32[37,1], %3 : f32[45], %4 : f32[37,45], %5 : f32[]) -> ({}, {}, {}, {}) {\n"
-    "  %6 = matmul %0, %1 {trans_b = true} : f32[37,45]\n"
-    "  %7 = mul %6, %2 : f32[37,45]\n"
-    "  %8 = add %7, %3 : f32[37,45]\n"
-    "  %9 = mul %8, %5 : f32[37,45]\n"
-    "  %10 = add %9, %4 : f32[37,45]\n"
-    "  %11 = cast %9 {to = bf16} : bf16[37,45]\n"
-    "  %12 = less %9, %4 : bool[37,45]\n"
-    "  return %10, %11, %6, %12\n}");
+// row, column and scalar operands, a residual written in place, a bf16 copy, the product itself
+Test(emit_matmul, epilogue) {
+  MuseHarnessReport r = run_text("matmul", "func @f(%0 : f32[37,70], %1 : f32[45,70], %2 : f32[37,1], %3 : f32[45], %4 "
+                                           ": f32[37,45], %5 : f32[]) -> ({}, {}, {}, {}) {\n"
+                                           "  %6 = matmul %0, %1 {trans_b = true} : f32[37,45]\n"
+                                           "  %7 = mul %6, %2 : f32[37,45]\n"
+                                           "  %8 = add %7, %3 : f32[37,45]\n"
+                                           "  %9 = mul %8, %5 : f32[37,45]\n"
+                                           "  %10 = add %9, %4 : f32[37,45]\n"
+                                           "  %11 = cast %9 {to = bf16} : bf16[37,45]\n"
+                                           "  %12 = less %9, %4 : bool[37,45]\n"
+                                           "  return %10, %11, %6, %12\n}");
   cr_assert_lt(r.error[0], 1e-5, "%g", r.error[0]);
   cr_assert_lt(r.error[1], 0.01, "%g", r.error[1]);
   cr_assert_lt(r.differing[1], 0.01);
@@ -114,7 +116,8 @@ static void check_ternary(int M, int N, int K, const char *trits) {
 }
 
 Test(emit_ternary_matmul, few_rows) {
-  static const int shape[][3] = {{1, 1, 1}, {1, 70, 700}, {2, 33, 320}, {3, 64, 257}, {4, 5, 1300}, {1, 100, 2560}, {2, 1, 63}};
+  static const int shape[][3] = {{1, 1, 1},    {1, 70, 700},   {2, 33, 320}, {3, 64, 257},
+                                 {4, 5, 1300}, {1, 100, 2560}, {2, 1, 63}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t2");
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t5");
@@ -122,7 +125,8 @@ Test(emit_ternary_matmul, few_rows) {
 }
 
 Test(emit_ternary_matmul, tiles) {
-  static const int shape[][3] = {{5, 40, 100}, {37, 70, 700}, {100, 32, 64}, {24, 16, 321}, {7, 1, 33}, {30, 130, 5200}};
+  static const int shape[][3] = {{5, 40, 100},  {37, 70, 700}, {100, 32, 64},
+                                 {24, 16, 321}, {7, 1, 33},    {30, 130, 5200}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t2");
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t5");
@@ -130,7 +134,8 @@ Test(emit_ternary_matmul, tiles) {
 }
 
 static void fill_extremes(void *user, int index, MuseTensor *t) { // the largest sums there are
-  for (int64_t i = 0, n = muse_type_elements(t->type); i < n; i++) t->data[i] = t->type.dtype == MUSE_I8 ? -128 : *(int *)user;
+  for (int64_t i = 0, n = muse_type_elements(t->type); i < n; i++)
+    t->data[i] = t->type.dtype == MUSE_I8 ? -128 : *(int *)user;
 }
 
 Test(emit_ternary_matmul, largest_sums) {
@@ -141,7 +146,8 @@ Test(emit_ternary_matmul, largest_sums) {
         snprintf(text, sizeof text,
                  "func @f(%%0 : i8[%d,40000], %%1 : %s[3,40000]) -> ({}) {\n"
                  "  %%2 = ternary_matmul %%0, %%1 : i32[%d,3]\n  return %%2\n}", M, five ? "t5" : "t2", M);
-        MuseHarnessReport r = run_with("ternary_matmul", text, (MuseHarness){.fill = fill_extremes, .user = &trit, .no_cross = true});
+        MuseHarnessReport r = run_with("ternary_matmul", text,
+                                       (MuseHarness){.fill = fill_extremes, .user = &trit, .no_cross = true});
         expect_exact(&r, 0, text);
       }
 }
@@ -149,7 +155,8 @@ Test(emit_ternary_matmul, largest_sums) {
 static void check_anchors(int M) { // Q, K, V: other widths, each with an epilogue of its own, a shared row scale
   char text[1024];
   snprintf(text, sizeof text,
-           "func @f(%%0 : i8[%d,300], %%1 : t2[64,300], %%2 : t5[33,300], %%3 : t2[70,300], %%4 : f32[%d,1], %%5 : f32[33]) -> ({}, {}, {}) {\n"
+           "func @f(%%0 : i8[%d,300], %%1 : t2[64,300], %%2 : t5[33,300], %%3 : t2[70,300], %%4 : f32[%d,1], %%5 : "
+           "f32[33]) -> ({}, {}, {}) {\n"
            "  %%6 = ternary_matmul %%0, %%1 : i32[%d,64]\n"
            "  %%7 = ternary_matmul %%0, %%2 : i32[%d,33]\n"
            "  %%8 = ternary_matmul %%0, %%3 : i32[%d,70]\n"
@@ -176,8 +183,10 @@ Test(emit_ternary_matmul, several_anchors) {
 
 static void check_int8(int M, int N, int K) {
   char text[256], what[64];
-  snprintf(text, sizeof text,
-           "func @f(%%0 : i8[%d,%d], %%1 : i8[%d,%d]) -> ({}) {\n  %%2 = int8_matmul %%0, %%1 : i32[%d,%d]\n  return %%2\n}", K, M, K, N, M, N);
+  snprintf(
+      text, sizeof text,
+      "func @f(%%0 : i8[%d,%d], %%1 : i8[%d,%d]) -> ({}) {\n  %%2 = int8_matmul %%0, %%1 : i32[%d,%d]\n  return %%2\n}",
+      K, M, K, N, M, N);
   snprintf(what, sizeof what, "int8 %dx%dx%d", M, N, K);
   MuseHarnessReport r = run_text("int8_matmul", text);
   expect_exact(&r, 0, what);
@@ -215,7 +224,10 @@ static void fill_weights(void *user, int index, MuseTensor *t) { // many exactly
   }
   for (int64_t i = 0, n = muse_type_elements(t->type); i < n; i++) {
     uint64_t h = ((uint64_t)i * 0x9E3779B97F4A7C15u) >> 40;
-    t->data[i] = h % 11 == 0 ? 0.375 : h % 11 == 1 ? -0.375 : h % 97 == 5 ? (double)__builtin_nanf("") : (double)(h % 2001) / 1000 - 1;
+    t->data[i] = h % 11 == 0   ? 0.375
+                 : h % 11 == 1 ? -0.375
+                 : h % 97 == 5 ? (double)__builtin_nanf("")
+                               : (double)(h % 2001) / 1000 - 1;
   }
 }
 
@@ -242,7 +254,8 @@ Test(emit_trits, unpack) {
     for (int five = 0; five < 2; five++) {
       char text[192];
       const char *trits = five ? "t5" : "t2";
-      snprintf(text, sizeof text, "func @f(%%0 : %s[%d,%d]) -> ({}) {\n  %%1 = unpack_trits %%0 : i8[%d,%d]\n  return %%1\n}", trits,
+      snprintf(text, sizeof text,
+               "func @f(%%0 : %s[%d,%d]) -> ({}) {\n  %%1 = unpack_trits %%0 : i8[%d,%d]\n  return %%1\n}", trits,
                shape[i][0], shape[i][1], shape[i][0], shape[i][1]);
       MuseHarnessReport r = run_text("unpack_trits", text);
       expect_exact(&r, 0, text);
@@ -253,9 +266,12 @@ Test(emit_trits, unpack) {
 Test(emit_ternary_matmul, compiles_for_amx_and_neon) {
   static const char *const names[] = {"cpu:amx", "cpu:neon", "cpu:neon-dot"};
   static const char *const texts[][2] = {
-    {"ternary_matmul", "func @f(%0 : i8[70,5200], %1 : t5[45,5200]) -> ({}) {\n %2 = ternary_matmul %0, %1 : i32[70,45]\n return %2\n}"},
-    {"ternary_matmul", "func @f(%0 : i8[2,520], %1 : t5[45,520]) -> ({}) {\n %2 = ternary_matmul %0, %1 : i32[2,45]\n return %2\n}"},
-    {"int8_matmul", "func @f(%0 : i8[70,33], %1 : i8[70,45]) -> ({}) {\n %2 = int8_matmul %0, %1 : i32[33,45]\n return %2\n}"},
+      {"ternary_matmul", "func @f(%0 : i8[70,5200], %1 : t5[45,5200]) -> ({}) {\n %2 = ternary_matmul %0, %1 : "
+                         "i32[70,45]\n return %2\n}"},
+      {"ternary_matmul",
+       "func @f(%0 : i8[2,520], %1 : t5[45,520]) -> ({}) {\n %2 = ternary_matmul %0, %1 : i32[2,45]\n return %2\n}"},
+      {"int8_matmul",
+       "func @f(%0 : i8[70,33], %1 : i8[70,45]) -> ({}) {\n %2 = int8_matmul %0, %1 : i32[33,45]\n return %2\n}"},
   };
   const MuseCpuModule *cpu = muse_harness_module();
   for (size_t n = 0; n < sizeof names / sizeof *names; n++)

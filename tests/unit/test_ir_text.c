@@ -27,38 +27,40 @@ static void check_print(const char *text, const char *want) {
   muse_module_destroy(module);
 }
 
-static const char *const whole =
-    "module {level = \"tensor\", seed = 7} source \"muse-tiny.yaml\"\n"
-    "buffer @embed.weight : f32[256,128] role \"param\" {init = \"normal\", std = 0.02}\n"
-    "buffer @tokens : i32[8,256] role \"input\"\n"
-    "buffer @\"odd name\" : t2[4,300] role \"packed\"\n"
-    "\n"
-    "func @loss(%0 : f32[256,128] {buffer = \"embed.weight\"}, %1 : i32[8,256] {buffer = \"tokens\"}) -> ({name = \"x\"}, {}) {part = 1} {\n"
-    "  %2 = gather_rows %0, %1 : f32[8,256,128] loc(3:1 d_model) layer(0) forward\n"
-    "  %3, %4 = quantize_rows %2 : i8[8,256,128], f32[8,256,1] loc(4:0) backward\n"
-    "  %5 = kernel %3, %4 {skeleton = \"map\", rng_ids = [3, 4]} : f32[8,256,128] layer(2) update {\n"
-    "  ^(%6 : i8[8,256,128], %7 : f32[8,256,1]):\n"
-    "    %8 = cast %6 {to = f32} : f32[8,256,128]\n"
-    "    %9 = mul %8, %7 : f32[8,256,128]\n"
-    "    yield %9\n"
-    "  }\n"
-    "  %10 = const {value = 1.0} : f32[]\n"
-    "  kernel {\n"
-    "  ^():\n"
-    "  }\n"
-    "  return %5, %10\n"
-    "}\n"
-    "\n"
-    "func @\"empty one\"() -> () {\n"
-    "  return\n"
-    "}\n";
+static const char
+    *const whole = "module {level = \"tensor\", seed = 7} source \"muse-tiny.yaml\"\n"
+                   "buffer @embed.weight : f32[256,128] role \"param\" {init = \"normal\", std = 0.02}\n"
+                   "buffer @tokens : i32[8,256] role \"input\"\n"
+                   "buffer @\"odd name\" : t2[4,300] role \"packed\"\n"
+                   "\n"
+                   "func @loss(%0 : f32[256,128] {buffer = \"embed.weight\"}, %1 : i32[8,256] {buffer = \"tokens\"}) "
+                   "-> ({name = \"x\"}, {}) {part = 1} {\n"
+                   "  %2 = gather_rows %0, %1 : f32[8,256,128] loc(3:1 d_model) layer(0) forward\n"
+                   "  %3, %4 = quantize_rows %2 : i8[8,256,128], f32[8,256,1] loc(4:0) backward\n"
+                   "  %5 = kernel %3, %4 {skeleton = \"map\", rng_ids = [3, 4]} : f32[8,256,128] layer(2) update {\n"
+                   "  ^(%6 : i8[8,256,128], %7 : f32[8,256,1]):\n"
+                   "    %8 = cast %6 {to = f32} : f32[8,256,128]\n"
+                   "    %9 = mul %8, %7 : f32[8,256,128]\n"
+                   "    yield %9\n"
+                   "  }\n"
+                   "  %10 = const {value = 1.0} : f32[]\n"
+                   "  kernel {\n"
+                   "  ^():\n"
+                   "  }\n"
+                   "  return %5, %10\n"
+                   "}\n"
+                   "\n"
+                   "func @\"empty one\"() -> () {\n"
+                   "  return\n"
+                   "}\n";
 
 Test(ir_text, print_of_parse_is_the_text) { check_print(whole, whole); }
 
 Test(ir_text, every_kind_of_attribute) {
-  const char *text = "module {i = -9223372036854775808, r = 1e-05, one = 1.0, big = 1e+300, inf = inf, ninf = -inf, nan = nan, "
-                     "neg0 = -0.0, t = true, f = false, s = \"a\\\"b\\\\c\\n\\t\\r\\x01\\x7f\xc3\xa9\", e = \"\", d = t5, "
-                     "l = [1, -2, 3], none = [], \"odd key\" = 1}\n";
+  const char *text =
+      "module {i = -9223372036854775808, r = 1e-05, one = 1.0, big = 1e+300, inf = inf, ninf = -inf, nan = nan, "
+      "neg0 = -0.0, t = true, f = false, s = \"a\\\"b\\\\c\\n\\t\\r\\x01\\x7f\xc3\xa9\", e = \"\", d = t5, "
+      "l = [1, -2, 3], none = [], \"odd key\" = 1}\n";
   check_print(text, text);
   MuseModule *m = parse(text);
   cr_expect_eq(muse_attr_int(&m->attrs, "i"), INT64_MIN);
@@ -101,7 +103,8 @@ Test(ir_text, places_are_kept) {
 
 Test(ir_text, canonical_text_ignores_place_and_numbers) {
   const char *text = "func @f(%0 : f32[4], %1 : u32[2]) -> ({}, {}) {\n"
-                     "  %2 = kernel %0, %1 {name = \"a\", skeleton = \"map\", rng_ids = [9], offset = [0]} : f32[4] loc(1:1 k) layer(3) {\n"
+                     "  %2 = kernel %0, %1 {name = \"a\", skeleton = \"map\", rng_ids = [9], offset = [0]} : f32[4] "
+                     "loc(1:1 k) layer(3) {\n"
                      "  ^(%3 : f32[4], %4 : u32[2]):\n"
                      "    %5 = stochastic_round %3, %4 {rng_id = 0} : f32[4] layer(3)\n"
                      "    yield %5\n"
@@ -162,14 +165,16 @@ static const Refusal refusals[] = {
     {"func @f() -> () {a = 1} return", 1, 25, "expected '{' before the body of a function, but found 'return'"},
     {"func @f() -> () {a = 1, a = 2} {", 1, 25, "attribute 'a' is given twice"},
     {"func @f() -> () {a = } {", 1, 22,
-     "expected the value of an attribute (a number, true, false, \"text\", [integers], or an element type), but found '}'"},
+     "expected the value of an attribute (a number, true, false, \"text\", [integers], or an element type), but found "
+     "'}'"},
     {"func @f() -> () {a = 1 b = 2} {", 1, 24, "expected ',' or '}' after an attribute, but found 'b'"},
     {"func @f() -> () {a = [1, x]} {", 1, 26, "expected an integer, but found 'x'"},
     {"func @f() -> () {a = \"x} {", 1, 22, "this string does not end on its line; close it with '\"'"},
     {"func @f() -> () {a = \"\\q\"} {", 1, 22,
      "unknown escape in this string; there are \\\" \\\\ \\n \\t \\r and \\x with two lower-case hex digits"},
     {"func @f() -> () {a = \"\\x00\"} {", 1, 22, "a string may not hold \\x00"},
-    {"func @f() -> () {a = \"\x02\"} {", 1, 22, "a control character stands in this string; write it as \\x and two hex digits"},
+    {"func @f() -> () {a = \"\x02\"} {", 1, 22,
+     "a control character stands in this string; write it as \\x and two hex digits"},
     {"func @f() -> () {a = 1.2.3} {", 1, 22, "this is not a number"},
     {"func @f() -> () {a = 1e999} {", 1, 22, "this is not a number"},
     {"func @f() -> () {\n", 2, 1, "expected an op or '}', but the text ends here"},
@@ -183,7 +188,8 @@ static const Refusal refusals[] = {
     {FUNC "  %1 = neg %1 : f32[4]", 2, 12, "value %1 is used before it is defined"},
     {FUNC "  %1 = neg %0,\n : f32[4]", 3, 2, "expected another operand on this line, but found ':'"},
     {FUNC "  %1 = neg %0 f32[4]", 2, 15, "expected ':' before the types of the results, but found 'f32'"},
-    {FUNC "  %1, %2 = quantize_rows %0 : i8[4]\n", 3, 1, "expected ',' and a type for each result, but the text ends here"},
+    {FUNC "  %1, %2 = quantize_rows %0 : i8[4]\n", 3, 1,
+     "expected ',' and a type for each result, but the text ends here"},
     {FUNC "  %0 = neg %0 : f32[4]\n", 2, 3, "value %0 is defined twice"},
     {FUNC "  %1 = neg %0 : f32[4] loc(1)\n", 2, 29, "expected ':' after the line number, but found ')'"},
     {FUNC "  %1 = neg %0 : f32[4] loc(-1:2)\n", 2, 28, "expected a line number from 0 to 2147483647"},

@@ -1,5 +1,5 @@
-// The descriptions of the ops themselves: every op has three shapes, every case builds, verifies, prints and parses back, and its
-// values fit their types.
+// The descriptions of the ops themselves: every op has three shapes, every case builds, verifies, prints and parses
+// back, and its values fit their types.
 
 #include "ir/text.h"
 #include "tests/unit/op_cases.h"

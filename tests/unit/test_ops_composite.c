@@ -1,4 +1,5 @@
-// A composite op evaluates to what its decomposition evaluates to: the formula written in C against the same formula in ops.
+// A composite op evaluates to what its decomposition evaluates to: the formula written in C against the same formula in
+// ops.
 
 #include "ops/hooks.h"
 #include "tests/unit/op_cases.h"
@@ -50,7 +51,8 @@ static void check_case(const MuseOpCase *c, bool round_storage) {
       largest = fmax(largest, fabs(want[r].data[i]));
       cr_assert(isfinite(got[r].data[i]), "%s (%s): result %d is not finite", name, c->text, r);
     }
-    // With every step rounded to f32 a value at the edge of a rounding may fall to the other side; that is one step of a result.
+    // With every step rounded to f32 a value at the edge of a rounding may fall to the other side; that is one step of
+    // a result.
     double bound = round_storage ? (exact ? 1 : 2e-2 * largest) : exact ? 0 : 1e-12 * largest;
     cr_expect(worst <= bound, "%s (%s) {%s}: result %d is off by %g of %g", name, c->text, c->attrs, r, worst, largest);
   }

@@ -1,5 +1,5 @@
-// Costs: products count two operations for each multiply-add, views of the same bytes cost nothing, kernels pay for their
-// operands and results only, every op of op_cases has a finite cost.
+// Costs: products count two operations for each multiply-add, views of the same bytes cost nothing, kernels pay for
+// their operands and results only, every op of op_cases has a finite cost.
 
 #include "ops/ops.h"
 #include "tests/unit/op_cases.h"

@@ -1,4 +1,5 @@
-// Gradients of all ops against central differences of the oracle in f64: relative error at most 1e-6 at every shape of op_cases.
+// Gradients of all ops against central differences of the oracle in f64: relative error at most 1e-6 at every shape of
+// op_cases.
 
 #include "ops/hooks.h"
 #include "tests/unit/op_cases.h"
@@ -145,7 +146,8 @@ ParameterizedTest(int *kind, ops_grad, equals_finite_differences) {
   cr_expect(checked >= 3, "%s has only %d cases", muse_op_info((MuseOpKind)*kind)->name, checked);
 }
 
-// Equal operands share the gradient of a maximum, a maximum over an axis shares it among all its equals, abs has none at 0.
+// Equal operands share the gradient of a maximum, a maximum over an axis shares it among all its equals, abs has none
+// at 0.
 Test(ops_grad, ties_share) {
   const struct {
     MuseOpKind kind;

@@ -1,5 +1,5 @@
-// The straight-through gradients against docs/model.md section 2, written out here once more: gradients are defined, not derived, so
-// finite differences say nothing about them.
+// The straight-through gradients against docs/model.md section 2, written out here once more: gradients are defined,
+// not derived, so finite differences say nothing about them.
 
 #include "ir/base/philox.h"
 #include "ops/ops.h"

@@ -1,5 +1,5 @@
-// Storage of the oracle's tensors: every pattern of the short types survives, rounding is to nearest even, trit layouts are those
-// of ir/type.h.
+// Storage of the oracle's tensors: every pattern of the short types survives, rounding is to nearest even, trit layouts
+// are those of ir/type.h.
 
 #include "ops/hooks.h"
 

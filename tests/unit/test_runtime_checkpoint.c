@@ -20,13 +20,21 @@ static const MuseCheckpointTensor tensors[] = {
 };
 
 static void fill(uint64_t step) {
-  for (int i = 0; i < 6; i++) weights[i] = (float)step + 0.1f * (float)i, moments[i] = 1.0 / (double)(step + 1 + (uint64_t)i);
+  for (int i = 0; i < 6; i++)
+    weights[i] = (float)step + 0.1f * (float)i, moments[i] = 1.0 / (double)(step + 1 + (uint64_t)i);
 }
 
 static MuseRunState state_at(uint64_t step) {
-  MuseRunState s = {.step = step, .seed = 0xfffffff0, .tokens = step * 1000, .smoothed_loss = 5.369204962423774 / (double)(step + 1),
-                    .smoothed_weight = 3.0, .best_validation_loss = INFINITY, .seconds = 0.1, .bad_steps = 2,
-                    .plan_hash = {0x0123456789abcdef, 0xfedcba9876543210}, .config_text = "d_model: 96\n# \xc3\xa9\n"};
+  MuseRunState s = {.step = step,
+                    .seed = 0xfffffff0,
+                    .tokens = step * 1000,
+                    .smoothed_loss = 5.369204962423774 / (double)(step + 1),
+                    .smoothed_weight = 3.0,
+                    .best_validation_loss = INFINITY,
+                    .seconds = 0.1,
+                    .bad_steps = 2,
+                    .plan_hash = {0x0123456789abcdef, 0xfedcba9876543210},
+                    .config_text = "d_model: 96\n# \xc3\xa9\n"};
   s.cursor = (MuseDataCursor){.fingerprint = 0xdeadbeefcafef00d, .rows = step * 8, .drawn = {step, 0, step * 7}};
   return s;
 }
@@ -125,7 +133,8 @@ static void damage_and_check(const char *file, int how) {
   cr_expect(scratch_said(file));
   muse_diag_clear(diag);
   MuseCheckpoint *c; // asked for by name, it is an error
-  assert_fails(muse_checkpoint_open(scratch("run/step-2"), &c, diag), MUSE_ERR_INPUT, how == 2 && file[0] == 's' ? "step-2" : file);
+  assert_fails(muse_checkpoint_open(scratch("run/step-2"), &c, diag), MUSE_ERR_INPUT,
+               how == 2 && file[0] == 's' ? "step-2" : file);
 }
 
 Test(checkpoint, damaged_ones_are_passed_over) {
@@ -223,7 +232,8 @@ Test(checkpoint, tensors_of_another_plan) {
   assert_fails(muse_checkpoint_restore(c, &t, 1, diag), MUSE_ERR_DATA, "the plan needs BF16 [2,3]");
   t = tensors[0];
   t.name = "layers.1.ffn.up.weight";
-  assert_fails(muse_checkpoint_restore(c, &t, 1, diag), MUSE_ERR_DATA, "no tensor 'layers.1.ffn.up.weight' (F32 [2,3])");
+  assert_fails(muse_checkpoint_restore(c, &t, 1, diag), MUSE_ERR_DATA,
+               "no tensor 'layers.1.ffn.up.weight' (F32 [2,3])");
   muse_checkpoint_close(c);
 }
 

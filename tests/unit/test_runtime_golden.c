@@ -1,7 +1,7 @@
-// The model as a whole against an independent program: parameters, tokens and results of its cases, in float64, are read from
-// golden_dir (meson option), and the functions run through the oracle, with autodiff alone and after the whole pipeline: loss,
-// gradients, logits, Green's functions; and after the pipeline also the steps of a training.
-// No kernel is involved: what differs here is wrong in the lowering, an op or a pass.
+// The model as a whole against an independent program: parameters, tokens and results of its cases, in float64, are
+// read from golden_dir (meson option), and the functions run through the oracle, with autodiff alone and after the
+// whole pipeline: loss, gradients, logits, Green's functions; and after the pipeline also the steps of a training. No
+// kernel is involved: what differs here is wrong in the lowering, an op or a pass.
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
 #include "tests/unit/model_env.h"
@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const cases[] = {"attention-dense", "bk-dense", "local-dense", "local-euclidean-dense", "hybrid-dense",
-                                    "hybrid-bitnet", "hybrid-bitnet-gelu", "hybrid-bitnet-qhtt"};
+static const char *const cases[] = {"attention-dense", "bk-dense",      "local-dense",        "local-euclidean-dense",
+                                    "hybrid-dense",    "hybrid-bitnet", "hybrid-bitnet-gelu", "hybrid-bitnet-qhtt"};
 enum { N_CASES = sizeof cases / sizeof *cases };
 
 typedef struct Case {
@@ -28,7 +28,9 @@ typedef struct Case {
   const char *name;
 } Case;
 
-static const char *path_of(Case *c, const char *file) { return muse_arena_printf(c->arena, "%s/%s/%s", MUSE_GOLDEN_DIR, c->name, file); }
+static const char *path_of(Case *c, const char *file) {
+  return muse_arena_printf(c->arena, "%s/%s/%s", MUSE_GOLDEN_DIR, c->name, file);
+}
 
 static void open_case(Case *c, const char *name) {
   *c = (Case){.arena = muse_arena_create(), .diag = muse_diag_create(), .name = name};
@@ -61,7 +63,8 @@ static void set_tokens(Case *c, ModelEnv *env, int64_t step) {
   cr_assert(s && s->count >= (step + 1) * n);
   int32_t *x = muse_arena_alloc(c->arena, (size_t)n * sizeof *x);
   cr_assert_eq(muse_stored_read_i32(s, step * n, n, x, c->diag), MUSE_OK);
-  MuseTensor *tokens = model_env_set(env, "tokens", muse_type2(MUSE_I32, B, T)), *targets = model_env_set(env, "targets", tokens->type);
+  MuseTensor *tokens = model_env_set(env, "tokens", muse_type2(MUSE_I32, B, T)),
+             *targets = model_env_set(env, "targets", tokens->type);
   for (int64_t b = 0; b < B; b++)
     for (int64_t t = 0; t < T; t++) {
       tokens->data[b * T + t] = x[b * (T + 1) + t];
@@ -88,7 +91,8 @@ static int compare(Case *c, const ModelEnv *env, const MuseFunc *fn, const char 
     if (!s) continue;
     const MuseTensor *got = muse_map_get(env->results, name);
     MuseTensor want = muse_tensor_create(c->arena, got->type);
-    cr_assert_eq(s->count, muse_type_elements(got->type), "%s: %s has %lld elements", c->name, name, (long long)s->count);
+    cr_assert_eq(s->count, muse_type_elements(got->type), "%s: %s has %lld elements", c->name, name,
+                 (long long)s->count);
     read_reals(c, s, want.data);
     double distance = tensor_distance(got, &want);
     cr_expect(distance <= bound, "%s: %s differs by %.3g %s", c->name, name, distance, stage);
@@ -112,12 +116,14 @@ static int compare_green(Case *c, const ModelEnv *env, const char *stage) {
   int64_t B = c->config.batch_size, T = c->config.n_seq, H = c->config.num_heads;
   int compared = 0;
   for (int layer = 0; layer < c->config.n_layers; layer++) {
-    const MuseStoredTensor *s = muse_safetensors_find(c->expected, muse_arena_printf(c->arena, "layers.%d.green", layer));
+    const MuseStoredTensor *s = muse_safetensors_find(c->expected,
+                                                      muse_arena_printf(c->arena, "layers.%d.green", layer));
     const MuseTensor *re = muse_map_get(env->results, muse_arena_printf(c->arena, "green.%d.re", layer));
     const MuseTensor *im = muse_map_get(env->results, muse_arena_printf(c->arena, "green.%d.im", layer));
     cr_assert_eq(s != NULL, re != NULL, "%s: green of layer %d", c->name, layer);
     if (!s) continue;
-    MuseTensor want = muse_tensor_create(c->arena, muse_type4(MUSE_F32, B, H, T, 2)), got = muse_tensor_create(c->arena, want.type);
+    MuseTensor want = muse_tensor_create(c->arena, muse_type4(MUSE_F32, B, H, T, 2)),
+               got = muse_tensor_create(c->arena, want.type);
     cr_assert_eq(s->count, muse_type_elements(want.type));
     read_reals(c, s, want.data);
     for (int64_t b = 0; b < B; b++)
@@ -148,17 +154,21 @@ static void check_gradients(Case *c, const MuseModule *module, const char *stage
   int n_params = 0;
   for (int i = 0; i < module->n_buffers; i++) n_params += strcmp(module->buffers[i]->role, "param") == 0;
   cr_assert(model_env_run(env, module, "grad"));
-  expect_near(c, "the loss of @grad", stage, value_of(env, "loss"), json_number_value(json_object_get(c->json, "loss")));
+  expect_near(c, "the loss of @grad", stage, value_of(env, "loss"),
+              json_number_value(json_object_get(c->json, "loss")));
   int compared = compare(c, env, muse_module_func(module, "grad"), stage, 1e-5);
   cr_expect_eq(compared, n_params, "%s: %d of %d gradients compared", c->name, compared, n_params);
   cr_assert(model_env_run(env, module, "inspect"));
-  expect_near(c, "the loss of @inspect", stage, value_of(env, "loss"), json_number_value(json_object_get(c->json, "loss")));
+  expect_near(c, "the loss of @inspect", stage, value_of(env, "loss"),
+              json_number_value(json_object_get(c->json, "loss")));
   cr_expect_eq(compare(c, env, muse_module_func(module, "inspect"), stage, 1e-5), 1); // logits
   cr_expect_eq(compare_green(c, env, stage), muse_config_mixer(&c->config) >= MUSE_MIXER_BK ? c->config.n_layers : 0);
   model_env_destroy(env);
 }
 
-static void set_scalar(ModelEnv *env, const char *name, double value) { model_env_set(env, name, muse_scalar_type(MUSE_F32))->data[0] = value; }
+static void set_scalar(ModelEnv *env, const char *name, double value) {
+  model_env_set(env, name, muse_scalar_type(MUSE_F32))->data[0] = value;
+}
 
 // Section 6 of docs/model.md.
 static double learning_rate(const MuseConfig *c, int64_t step) {
@@ -169,7 +179,8 @@ static double learning_rate(const MuseConfig *c, int64_t step) {
 
 static void zero_moments(ModelEnv *env, const MuseModule *module) {
   for (int i = 0; i < module->n_buffers; i++)
-    if (strcmp(module->buffers[i]->role, "moment") == 0) model_env_set(env, module->buffers[i]->name, module->buffers[i]->type);
+    if (strcmp(module->buffers[i]->role, "moment") == 0)
+      model_env_set(env, module->buffers[i]->name, module->buffers[i]->type);
 }
 
 static void check_training(Case *c, const MuseModule *module, const char *stage) {
@@ -183,8 +194,10 @@ static void check_training(Case *c, const MuseModule *module, const char *stage)
     set_scalar(env, "bias1", 1 - pow(c->config.adam_beta1, (double)step + 1));
     set_scalar(env, "bias2", 1 - pow(c->config.adam_beta2, (double)step + 1));
     cr_assert(model_env_run(env, module, "grad") && model_env_run(env, module, "norms"));
-    expect_near(c, "the loss of a step", stage, value_of(env, "loss"), json_number_value(json_array_get(losses, (size_t)step)));
-    expect_near(c, "the gradient norm of a step", stage, sqrt(value_of(env, "grad_norm2")), json_number_value(json_array_get(norms, (size_t)step)));
+    expect_near(c, "the loss of a step", stage, value_of(env, "loss"),
+                json_number_value(json_array_get(losses, (size_t)step)));
+    expect_near(c, "the gradient norm of a step", stage, sqrt(value_of(env, "grad_norm2")),
+                json_number_value(json_array_get(norms, (size_t)step)));
     cr_assert(model_env_run(env, module, "update"));
   }
   model_env_destroy(env);
@@ -206,7 +219,8 @@ ParameterizedTestParameters(runtime_golden, oracle_agrees) {
 ParameterizedTest(const int *index, runtime_golden, oracle_agrees) {
   static const char *const only_autodiff[] = {"autodiff", NULL};
   if (access(MUSE_GOLDEN_DIR, R_OK) != 0)
-    cr_skip_test("SKIP: there is no folder %s; set the meson option golden_dir to the reference cases", MUSE_GOLDEN_DIR);
+    cr_skip_test("SKIP: there is no folder %s; set the meson option golden_dir to the reference cases",
+                 MUSE_GOLDEN_DIR);
   Case c;
   open_case(&c, cases[*index]);
   check(&c, only_autodiff, false, "with autodiff alone");

@@ -95,7 +95,11 @@ Test(metrics, smoothing_has_no_start_up_bias) {
 
 Test(metrics, progress_line) {
   MuseProgressOptions o = {.n_steps = 200};
-  MuseProgressStep step = {.step = 50, .loss = 2.43125, .smoothed_loss = 2.5, .learning_rate = 0.0015, .grad_norm = 1.25,
+  MuseProgressStep step = {.step = 50,
+                           .loss = 2.43125,
+                           .smoothed_loss = 2.5,
+                           .learning_rate = 0.0015,
+                           .grad_norm = 1.25,
                            .memory_bytes = 1200000000};
   MuseStr s = {0};
   muse_progress_format(&o, &step, 12345, 185, false, 200, &s);
@@ -120,7 +124,8 @@ Test(metrics, plain_lines_without_a_terminal) {
   MuseStr text = {0};
   assert_ok(muse_read_file(scratch("out"), 10000, &text, diag));
   cr_expect_not_null(strstr(text.data, "step 1/10"));
-  cr_expect_not_null(strstr(text.data, "step 5/10  loss 1.0000 (0.0000)  lr 0.00e+00  grad 0  200 tok/s  ETA 3s\nvalidation 7\n"));
+  cr_expect_not_null(
+      strstr(text.data, "step 5/10  loss 1.0000 (0.0000)  lr 0.00e+00  grad 0  200 tok/s  ETA 3s\nvalidation 7\n"));
   cr_expect_not_null(strstr(text.data, "step 10/10"));
   cr_expect_null(strstr(text.data, "step 4/10"));
   cr_expect_null(strchr(text.data, '\r'));

@@ -239,9 +239,11 @@ Test(mixture, sets_that_cannot_be_used) {
   MuseDataCursor cursor = {0};
   int32_t row[9];
   write_set("empty", NULL, 0, 0);
-  assert_fails(muse_data_open(scratch("empty"), &o, &source, diag), MUSE_ERR_INPUT, "empty.bin' has 0 tokens in 0 documents");
+  assert_fails(muse_data_open(scratch("empty"), &o, &source, diag), MUSE_ERR_INPUT,
+               "empty.bin' has 0 tokens in 0 documents");
   write_set("short", (int[]){7}, 1, 0);
-  assert_fails(muse_data_open(scratch("short"), &o, &source, diag), MUSE_ERR_INPUT, "too few for one row of n_seq + 1 = 9");
+  assert_fails(muse_data_open(scratch("short"), &o, &source, diag), MUSE_ERR_INPUT,
+               "too few for one row of n_seq + 1 = 9");
   write_set("ok", (int[]){8}, 1, 0); // with the eos just enough
   assert_ok(muse_data_open(scratch("ok"), &o, &source, diag));
   muse_data_close(source);
@@ -282,7 +284,8 @@ Test(mixture, batches_from_a_tensor) {
   assert_fails(muse_data_next(source, &cursor, 2, out, diag), MUSE_ERR_DATA, "element 29 of 'tokens' is 29");
   muse_data_close(source);
   o.row_tokens = 8;
-  assert_fails(muse_data_open(scratch("g.safetensors"), &o, &source, diag), MUSE_ERR_INPUT, "must be [steps, B, n_seq + 1 = 9]");
+  assert_fails(muse_data_open(scratch("g.safetensors"), &o, &source, diag), MUSE_ERR_INPUT,
+               "must be [steps, B, n_seq + 1 = 9]");
 }
 
 static MuseStatus parse_recipe(const char *text, MuseRecipe *recipe) {
@@ -293,15 +296,18 @@ static MuseStatus parse_recipe(const char *text, MuseRecipe *recipe) {
 
 Test(mixture, recipes) {
   MuseRecipe r;
-  assert_ok(parse_recipe("datasets:\n  a: {path: 'x y', weight: 0.45, description: d, license: [any, thing]}\nblock_size: 2048\n", &r));
+  assert_ok(parse_recipe(
+      "datasets:\n  a: {path: 'x y', weight: 0.45, description: d, license: [any, thing]}\nblock_size: 2048\n", &r));
   cr_expect(r.n_entries == 1 && r.entries[0].weight == 0.45);
   cr_expect_str_eq(r.entries[0].path, "x y");
   cr_expect_eq(muse_diag_count(diag, MUSE_NOTE), 1);
   cr_expect(scratch_said("'block_size' changes nothing here"));
   // All errors at once, with their places.
   muse_diag_clear(diag);
-  cr_expect_eq(parse_recipe("datasets:\n  a: {path: x, wieght: 1}\n  b: {path: [], weight: no}\n  a: {path: y, weight: -1}\n", &r),
-               MUSE_ERR_INPUT);
+  cr_expect_eq(
+      parse_recipe("datasets:\n  a: {path: x, wieght: 1}\n  b: {path: [], weight: no}\n  a: {path: y, weight: -1}\n",
+                   &r),
+      MUSE_ERR_INPUT);
   cr_expect(scratch_said("unknown key 'wieght'; did you mean 'weight'?"));
   cr_expect(scratch_said("dataset 'a' has no 'weight'"));
   cr_expect(scratch_said("'path' must be a plain value"));
@@ -323,11 +329,15 @@ Test(mixture, hostile_recipes) {
   assert_fails(parse_recipe("datasets: {a: {path: x, weight: .inf}}", &r), MUSE_ERR_INPUT, "'.inf' is not a number");
   assert_fails(parse_recipe("datasets: {a: {path: \"\", weight: 1}}", &r), MUSE_ERR_INPUT, "'path' is empty");
   assert_fails(parse_recipe("datasets: {a: {path: \"x\\0y\", weight: 1}}", &r), MUSE_ERR_INPUT, "NUL character");
-  assert_fails(parse_recipe("datasets: {? [x] : {path: x, weight: 1}}", &r), MUSE_ERR_INPUT, "name of a dataset must be a plain");
-  assert_fails(parse_recipe("datasets: {a: &b {path: x, weight: 1}, c: *b}", &r), MUSE_ERR_INPUT, "'c' must be a mapping");
+  assert_fails(parse_recipe("datasets: {? [x] : {path: x, weight: 1}}", &r), MUSE_ERR_INPUT,
+               "name of a dataset must be a plain");
+  assert_fails(parse_recipe("datasets: {a: &b {path: x, weight: 1}, c: *b}", &r), MUSE_ERR_INPUT,
+               "'c' must be a mapping");
   assert_fails(parse_recipe("datasets: {a: {path: x, weight: 1}", &r), MUSE_ERR_INPUT, "not valid YAML");
-  assert_fails(parse_recipe("datasets: {a: {path: x, weight: 1}}\n---\nb: 1\n", &r), MUSE_ERR_INPUT, "second YAML document");
-  assert_fails(parse_recipe("datasets: {a: {path: x, path: y, weight: 1}}", &r), MUSE_ERR_INPUT, "'path' appears twice");
+  assert_fails(parse_recipe("datasets: {a: {path: x, weight: 1}}\n---\nb: 1\n", &r), MUSE_ERR_INPUT,
+               "second YAML document");
+  assert_fails(parse_recipe("datasets: {a: {path: x, path: y, weight: 1}}", &r), MUSE_ERR_INPUT,
+               "'path' appears twice");
   assert_fails(parse_recipe("a: 1", &r), MUSE_ERR_INPUT, "unknown key 'a'");
   static char deep[900000]; // bounded time and memory
   memset(deep, '[', sizeof deep - 1);

@@ -67,7 +67,8 @@ Test(safetensors, pieces_of_any_size_and_abort) {
   assert_ok(muse_safetensors_writer_open(scratch("a"), &t, 1, NULL, 0, &writer, diag));
   cr_expect_neq(access(scratch("a"), F_OK), 0); // not there before finish
   uint8_t piece[300];
-  for (int done = 0, n = 1; done < 1000; done += n, n = n * 3 < 1000 - done - n ? n * 3 > 300 ? 300 : n * 3 : 1000 - done) {
+  for (int done = 0, n = 1; done < 1000;
+       done += n, n = n * 3 < 1000 - done - n ? n * 3 > 300 ? 300 : n * 3 : 1000 - done) {
     if (n > 1000 - done) n = 1000 - done;
     if (n > 300) n = 300;
     for (int i = 0; i < n; i++) piece[i] = (uint8_t)(done + i);
@@ -125,7 +126,8 @@ Test(safetensors, a_missing_name_gets_the_nearest) {
   MuseSafetensors *file;
   const MuseStoredTensor *t;
   assert_ok(parse("{\"final_norm.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, &file));
-  assert_fails(muse_safetensors_get(file, "final_norm.wieght", &t, diag), MUSE_ERR_INPUT, "nearest name is 'final_norm.weight'");
+  assert_fails(muse_safetensors_get(file, "final_norm.wieght", &t, diag), MUSE_ERR_INPUT,
+               "nearest name is 'final_norm.weight'");
   muse_safetensors_close(file);
 }
 
@@ -178,7 +180,8 @@ Test(safetensors, hostile_files) {
   assert_fails(muse_safetensors_open(scratch_dir, &file, diag), MUSE_ERR_INPUT, "not a regular file");
   assert_fails(muse_safetensors_open(scratch_file("e", "", 0), &file, diag), MUSE_ERR_INPUT, "0 bytes, too few");
   assert_fails(muse_safetensors_open(scratch_file("s", "1234567", 7), &file, diag), MUSE_ERR_INPUT, "7 bytes, too few");
-  assert_fails(muse_safetensors_open(scratch_file("h", huge, 16), &file, diag), MUSE_ERR_INPUT, "its header would have");
+  assert_fails(muse_safetensors_open(scratch_file("h", huge, 16), &file, diag), MUSE_ERR_INPUT,
+               "its header would have");
 }
 
 Test(safetensors, deep_nesting_is_refused_quickly) {
@@ -192,7 +195,8 @@ Test(safetensors, writer_refuses_bad_names) {
   uint8_t x[2] = {0};
   MuseStoredTensor twice[] = {muse_stored_tensor("a", MUSE_STORED_U8, 1, (int64_t[]){1}, x),
                               muse_stored_tensor("a", MUSE_STORED_U8, 1, (int64_t[]){1}, x)};
-  assert_fails(muse_safetensors_write(scratch("a"), twice, 2, NULL, 0, NULL, diag), MUSE_ERR_FAILED, "two tensors are called 'a'");
+  assert_fails(muse_safetensors_write(scratch("a"), twice, 2, NULL, 0, NULL, diag), MUSE_ERR_FAILED,
+               "two tensors are called 'a'");
   twice[0].name = "\xff";
   assert_fails(muse_safetensors_write(scratch("a"), twice, 1, NULL, 0, NULL, diag), MUSE_ERR_FAILED, "not UTF-8");
   cr_expect_neq(access(scratch("a"), F_OK), 0);

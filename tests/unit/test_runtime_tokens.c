@@ -12,7 +12,8 @@ static void write_set(const char *name, int64_t vocab_size, int n_documents) {
   assert_ok(muse_tokens_writer_open(name, "bytes", 0x1122334455667788, vocab_size, &writer, diag));
   int32_t id = 0;
   for (int d = 0; d < n_documents; d++) {
-    for (int i = 0; i < d; i++, id = (id + 1) % (int32_t)vocab_size) assert_ok(muse_tokens_writer_append(writer, &id, 1, diag));
+    for (int i = 0; i < d; i++, id = (id + 1) % (int32_t)vocab_size)
+      assert_ok(muse_tokens_writer_append(writer, &id, 1, diag));
     assert_ok(muse_tokens_writer_end_document(writer, diag));
   }
   MuseTokensInfo info;
@@ -158,7 +159,8 @@ Test(tokens, damaged_indexes) {
     cr_expect_eq(muse_diag_count(d, MUSE_ERROR), 1);
     muse_diag_destroy(d);
   }
-  assert_fails(muse_tokens_check_index("x", good.data, 104, 13, &info, diag), MUSE_ERR_INPUT, "has 13 bytes instead of 14");
+  assert_fails(muse_tokens_check_index("x", good.data, 104, 13, &info, diag), MUSE_ERR_INPUT,
+               "has 13 bytes instead of 14");
   muse_str_free(&good);
 }
 
