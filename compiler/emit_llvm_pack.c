@@ -1,4 +1,5 @@
-// Packing of blocks of the operands of a product into the order in which register tiles read them (emit_llvm_product.h).
+// Packing of blocks of the operands of a product into the order in which register tiles read them
+// (emit_llvm_product.h).
 
 #include "compiler/emit_llvm_product.h"
 
@@ -8,7 +9,8 @@ static bool has_byte_masks(const MuseLlvm *ll) {
   return ll->target->level >= MUSE_CPU_AVX512 && ll->target->level <= MUSE_CPU_AMX;
 }
 
-LLVMValueRef muse_llvm_load_partial(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes, int active) {
+LLVMValueRef muse_llvm_load_partial(MuseLlvm *ll, MuseDtype dtype, LLVMValueRef ptr, LLVMValueRef index, int lanes,
+                                    int active) {
   MUSE_ASSERT(active > 0 && active <= lanes);
   if (active == lanes) return muse_llvm_load(ll, dtype, ptr, index, lanes, NULL);
   bool masks = has_byte_masks(ll) || (ll->target->level == MUSE_CPU_AVX2 && muse_dtype_bytes(dtype) == 4);
@@ -52,8 +54,8 @@ static LLVMValueRef unpack(MuseLlvm *ll, LLVMValueRef a, LLVMValueRef b, int n, 
   return muse_llvm_shuffle(ll, a, b, mask, n);
 }
 
-// Squares of 4 x 4 are transposed within the 128-bit parts of the vectors, then the parts change places: each step is one
-// instruction that every target has, where single steps over the whole width would need index vectors.
+// Squares of 4 x 4 are transposed within the 128-bit parts of the vectors, then the parts change places: each step is
+// one instruction that every target has, where single steps over the whole width would need index vectors.
 void muse_llvm_transpose(MuseLlvm *ll, LLVMValueRef *v, int n) {
   static const int even[4] = {0, 2, 4, 6}, odd[4] = {1, 3, 5, 7};
   LLVMValueRef u[16];
@@ -61,7 +63,8 @@ void muse_llvm_transpose(MuseLlvm *ll, LLVMValueRef *v, int n) {
   MUSE_ASSERT(n == 4 || n == 8 || n == 16);
   for (int k = 0; k < n; k += 4) {
     LLVMValueRef low01 = unpack(ll, v[k], v[k + 1], n, 1, false), high01 = unpack(ll, v[k], v[k + 1], n, 1, true);
-    LLVMValueRef low23 = unpack(ll, v[k + 2], v[k + 3], n, 1, false), high23 = unpack(ll, v[k + 2], v[k + 3], n, 1, true);
+    LLVMValueRef low23 = unpack(ll, v[k + 2], v[k + 3], n, 1, false),
+                 high23 = unpack(ll, v[k + 2], v[k + 3], n, 1, true);
     u[k] = unpack(ll, low01, low23, n, 2, false);
     u[k + 1] = unpack(ll, low01, low23, n, 2, true);
     u[k + 2] = unpack(ll, high01, high23, n, 2, false);
@@ -92,15 +95,16 @@ static LLVMValueRef add(MuseLlvm *ll, LLVMValueRef x, LLVMValueRef y) { return L
 // ---- rows of the left operand, K contiguous ----
 
 // A vector of units from `first` (element number) on; active: elements that exist, or the whole vector.
-static LLVMValueRef row_units(MuseLlvm *ll, const MuseTiling *t, MuseDtype dtype, LLVMValueRef src, LLVMValueRef first, int active) {
+static LLVMValueRef row_units(MuseLlvm *ll, const MuseTiling *t, MuseDtype dtype, LLVMValueRef src, LLVMValueRef first,
+                              int active) {
   int elements = t->lanes * t->group;
   LLVMValueRef v = muse_llvm_load_partial(ll, dtype, src, first, elements, active);
   if (t->dot == MUSE_DOT_F32) return muse_llvm_convert(ll, v, dtype, MUSE_F32);
   return LLVMBuildBitCast(ll->b, v, muse_llvm_unit_type(ll, t->dot, t->lanes), "");
 }
 
-static void pack_rows(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m, int rows,
-                      LLVMValueRef dst) {
+static void pack_rows(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
+                      int rows, LLVMValueRef dst) {
   MuseDtype dtype = p->anchor->operands[0]->type.dtype;
   LLVMValueRef src = muse_llvm_operand(ll, p->anchor->operands[0]->index);
   int elements = t->lanes * t->group, rest = (int)(p->K % elements);
@@ -137,8 +141,8 @@ typedef struct ByK {
 } ByK;
 
 // Unit u (i64, counted from k0): rows k0 + group*u ...; `present` of them exist.
-static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef column, LLVMValueRef dst, int present,
-                      int active) {
+static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef column,
+                      LLVMValueRef dst, int present, int active) {
   const MuseTiling *t = s->t;
   LLVMTypeRef type = muse_llvm_unit_type(ll, t->dot, t->lanes);
   LLVMValueRef unit = NULL, row = add(ll, k0, mul(ll, u, t->group));
@@ -162,8 +166,8 @@ static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef 
   muse_llvm_store_raw(ll, muse_llvm_byte_address(ll, dst, mul(ll, u, 4 * s->unit_stride)), unit, 4);
 }
 
-// The columns of a packed block: groups (tiles of the left operand, panels of the right one) that stand apart in the packed
-// form. Units are the outer loop, so that a row of the operand is read in one go.
+// The columns of a packed block: groups (tiles of the left operand, panels of the right one) that stand apart in the
+// packed form. Units are the outer loop, so that a row of the operand is read in one go.
 typedef struct ByKColumns {
   LLVMValueRef first;     // column of lane 0 of group 0
   LLVMValueRef groups;    // whole ones, i64
@@ -172,13 +176,14 @@ typedef struct ByKColumns {
   LLVMValueRef has_tail;  // i1
 } ByKColumns;
 
-static void by_k_group(MuseLlvm *ll, const ByK *s, const ByKColumns *c, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef group, int present,
-                       int columns) {
+static void by_k_group(MuseLlvm *ll, const ByK *s, const ByKColumns *c, LLVMValueRef k0, LLVMValueRef u,
+                       LLVMValueRef group, int present, int columns) {
   LLVMValueRef column = add(ll, c->first, mul(ll, group, c->group_columns));
   LLVMValueRef dst = muse_llvm_byte_address(ll, s->dst, mul(ll, group, c->group_bytes));
   for (int v = 0; v < columns; v += s->t->lanes) {
     int active = columns - v < s->t->lanes ? columns - v : s->t->lanes;
-    by_k_unit(ll, s, k0, u, add(ll, column, muse_llvm_i64(ll, v)), muse_llvm_byte_offset(ll, dst, 4LL * v), present, active);
+    by_k_unit(ll, s, k0, u, add(ll, column, muse_llvm_i64(ll, v)), muse_llvm_byte_offset(ll, dst, 4LL * v), present,
+              active);
   }
 }
 
@@ -208,16 +213,24 @@ static void pack_by_k(MuseLlvm *ll, const MuseProduct *p, const ByK *s, const By
   muse_llvm_if_end(ll, &last);
 }
 
-void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
-                         int rows, LLVMValueRef dst) {
+void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                         LLVMValueRef m, int rows, LLVMValueRef dst) {
   pack_rows(ll, p, t, block, m, rows, dst);
 }
 
-void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef m,
-                               LLVMValueRef dst) {
+void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                               LLVMValueRef m, LLVMValueRef dst) {
   const MuseValue *a = p->anchor->operands[0];
-  ByK s = {.t = t, .dtype = a->type.dtype, .src = muse_llvm_operand(ll, a->index), .dst = dst, .columns = p->M, .unit_stride = t->a_stride};
-  ByKColumns c = {.first = add(ll, block->m0, m), .group_columns = t->tile_m, .group_bytes = t->a_tile_bytes, .tail = (int)(p->M % t->tile_m)};
+  ByK s = {.t = t,
+           .dtype = a->type.dtype,
+           .src = muse_llvm_operand(ll, a->index),
+           .dst = dst,
+           .columns = p->M,
+           .unit_stride = t->a_stride};
+  ByKColumns c = {.first = add(ll, block->m0, m),
+                  .group_columns = t->tile_m,
+                  .group_bytes = t->a_tile_bytes,
+                  .tail = (int)(p->M % t->tile_m)};
   LLVMValueRef left = LLVMBuildSub(ll->b, block->rows, m, ""), height = muse_llvm_i64(ll, t->tile_m);
   c.groups = muse_llvm_minimum(ll, LLVMBuildUDiv(ll->b, left, height, ""), muse_llvm_i64(ll, MUSE_LEFT_TILES));
   LLVMValueRef end = muse_llvm_minimum(ll, left, muse_llvm_i64(ll, (int64_t)MUSE_LEFT_TILES * t->tile_m));
@@ -227,15 +240,18 @@ void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTil
 
 // ---- right operands with K as the last dimension: rows of W columns of C are transposed, W units at a time ----
 
-static void pack_by_n(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef dst) {
+static void pack_by_n(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                      LLVMValueRef dst) {
   const MuseValue *b = p->anchor->operands[1];
   MuseDtype dtype = b->type.dtype;
   bool trits = muse_dtype_is_trit(dtype), numbers = t->dot == MUSE_DOT_F32; // numbers: f32 also from trits
   int W = t->lanes, elements = W * t->group, rest = trits ? 0 : (int)(p->K % W);
-  int64_t row_bytes = trits ? muse_trit_row_bytes(dtype, p->K) : p->K * muse_dtype_bytes(dtype), width = (int64_t)W * t->vectors_n;
+  int64_t row_bytes = trits ? muse_trit_row_bytes(dtype, p->K) : p->K * muse_dtype_bytes(dtype),
+          width = (int64_t)W * t->vectors_n;
   LLVMValueRef src = muse_llvm_operand(ll, b->index), row[16], v[16];
   MuseLlvmLoop vector, chunk;
-  LLVMValueRef n_vectors = LLVMBuildUDiv(ll->b, add(ll, block->cols, muse_llvm_i64(ll, W - 1)), muse_llvm_i64(ll, W), "");
+  LLVMValueRef n_vectors = LLVMBuildUDiv(ll->b, add(ll, block->cols, muse_llvm_i64(ll, W - 1)), muse_llvm_i64(ll, W),
+                                         "");
   muse_llvm_loop_begin(ll, &vector, muse_llvm_i64(ll, 0), n_vectors, 1);
   LLVMValueRef n = add(ll, block->n0, mul(ll, vector.index, W));
   for (int i = 0; i < W; i++) { // rows behind the edge repeat the last one: their sums are never stored
@@ -271,14 +287,16 @@ static void pack_by_n(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, c
     }
     muse_llvm_transpose(ll, v, W);
     LLVMValueRef at = muse_llvm_byte_address(ll, to, mul(ll, index, 4 * width * W));
-    for (int u = 0; u < (part ? rest : W); u++) muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, at, 4 * width * u), v[u], 4);
+    for (int u = 0; u < (part ? rest : W); u++)
+      muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, at, 4 * width * u), v[u], 4);
     if (part == 0) muse_llvm_loop_end(ll, &chunk);
     else muse_llvm_if_end(ll, &last);
   }
   muse_llvm_loop_end(ll, &vector);
 }
 
-void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block, LLVMValueRef dst) {
+void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                          LLVMValueRef dst) {
   MuseOpKind kind = p->anchor->kind;
   if (kind == MUSE_OP_ternary_matmul || (kind == MUSE_OP_matmul && muse_op_bool(p->anchor, "trans_b"))) {
     pack_by_n(ll, p, t, block, dst);
@@ -288,7 +306,8 @@ void muse_llvm_pack_right(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *
   ByK s = {.t = t, .dtype = b->type.dtype, .src = muse_llvm_operand(ll, b->index), .dst = dst, .columns = p->N,
            .unit_stride = (int64_t)t->lanes * t->vectors_n, .make_unsigned = t->offset != 0};
   int64_t width = (int64_t)t->lanes * t->vectors_n;
-  ByKColumns c = {.first = block->n0, .group_columns = width, .group_bytes = 4 * width * t->b_units, .tail = (int)(p->N % width)};
+  ByKColumns c = {
+      .first = block->n0, .group_columns = width, .group_bytes = 4 * width * t->b_units, .tail = (int)(p->N % width)};
   c.groups = LLVMBuildUDiv(ll->b, block->cols, muse_llvm_i64(ll, width), "");
   c.has_tail = LLVMBuildICmp(ll->b, LLVMIntSLT, mul(ll, c.groups, width), block->cols, "");
   pack_by_k(ll, p, &s, &c, block);

@@ -47,7 +47,8 @@ MuseStatus muse_compile(MuseModule *module, const MuseCompileOptions *options, M
 
 // ---- estimate ----
 
-const char *const muse_estimate_roles[10] = {"param", "scale", "moment", "grad", "packed", "const", "state", "input", "hyper", "output"};
+const char *const muse_estimate_roles[10] = {"param", "scale", "moment", "grad",  "packed",
+                                             "const", "state", "input",  "hyper", "output"};
 
 static void function_cost(const MuseFunc *fn, double times, double *flops, double *int_ops, double *bytes) {
   for (const MuseOp *op = fn->body.first; op; op = op->next) {
@@ -81,8 +82,10 @@ void muse_estimate(MuseModule *module, MuseEstimate *e) {
       muse_kernel_print_canonical(module, op, &text);
       muse_map_put(distinct, muse_str_text(&text), module);
     }
-    if (strcmp(fn->name, "grad") == 0) function_cost(fn, micro_batches, &e->step_flops, &e->step_int_ops, &e->step_bytes);
-    if (strcmp(fn->name, "norms") == 0 || strcmp(fn->name, "update") == 0) function_cost(fn, 1, &e->step_flops, &e->step_int_ops, &e->step_bytes);
+    if (strcmp(fn->name, "grad") == 0)
+      function_cost(fn, micro_batches, &e->step_flops, &e->step_int_ops, &e->step_bytes);
+    if (strcmp(fn->name, "norms") == 0 || strcmp(fn->name, "update") == 0)
+      function_cost(fn, 1, &e->step_flops, &e->step_int_ops, &e->step_bytes);
     if (strcmp(fn->name, "decode") == 0) function_cost(fn, 1, &e->decode_flops, &unused, &e->decode_bytes);
   }
   e->total_bytes += e->slab_bytes;
@@ -140,7 +143,8 @@ static double compiled_bytes(const MuseConfig *c) {
   return e.total_bytes;
 }
 
-// What n layers need, from plans of one and of two: every layer adds the same. Quick, so that many changes can be tried.
+// What n layers need, from plans of one and of two: every layer adds the same. Quick, so that many changes can be
+// tried.
 typedef struct LayerCost { double one, more; } LayerCost;
 
 static LayerCost cost_of(MuseConfig c) {
@@ -199,24 +203,28 @@ static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *di
     narrow.d_model = narrow.num_heads * head;
   }
   muse_str_clear(&change);
-  muse_str_appendf(&change, "d_model: %lld with num_heads: %lld", (long long)narrow.d_model, (long long)narrow.num_heads);
+  muse_str_appendf(&change, "d_model: %lld with num_heads: %lld", (long long)narrow.d_model,
+                   (long long)narrow.num_heads);
   if (bytes_of(&narrow) <= (double)c->memory_budget) add_way(&ways, &narrow, change.data);
   muse_str_append_bytes(&need, (uint64_t)needed);
   muse_str_append_bytes(&budget, c->memory_budget);
-  MuseStatus status = muse_error_at(diag, MUSE_ERR_NO_FIT, muse_config_loc(c, "memory_budget"),
-                                    ways.len ? "the plan needs %s, the memory budget is %s; this fits: %s" :
-                                    "the plan needs %s, the memory budget is %s, and no smaller form of this model fits%s; raise memory_budget",
-                                    muse_str_text(&need), muse_str_text(&budget), muse_str_text(&ways));
+  MuseStatus status = muse_error_at(
+      diag, MUSE_ERR_NO_FIT, muse_config_loc(c, "memory_budget"),
+      ways.len
+          ? "the plan needs %s, the memory budget is %s; this fits: %s"
+          : "the plan needs %s, the memory budget is %s, and no smaller form of this model fits%s; raise memory_budget",
+      muse_str_text(&need), muse_str_text(&budget), muse_str_text(&ways));
   muse_str_free(&ways), muse_str_free(&change), muse_str_free(&need), muse_str_free(&budget);
   return status;
 }
 
-MuseStatus muse_compile_config(const MuseConfig *config, const char *source, const char *target, const MuseCompileOptions *options,
-                               MuseModule **out_module, MuseDiag *diag) {
+MuseStatus muse_compile_config(const MuseConfig *config, const char *source, const char *target,
+                               const MuseCompileOptions *options, MuseModule **out_module, MuseDiag *diag) {
   MuseModule *module = muse_model_build(config, source);
   set_options(config, target, module);
   MuseStatus status = muse_compile(module, options, diag);
-  if (status == MUSE_OK && config->memory_budget && strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") == 0) {
+  if (status == MUSE_OK && config->memory_budget &&
+      strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") == 0) {
     MuseEstimate e;
     muse_estimate(module, &e);
     if (e.total_bytes > (double)config->memory_budget) status = refuse_budget(config, e.total_bytes, diag);

@@ -29,7 +29,8 @@ static double elements(MuseValue *const *values, int n) {
 
 static bool too_large(const MuseOp *k) {
   MuseCost cost = muse_kernel_cost(k);
-  return cost.flops + cost.int_ops > MAX_OPERATIONS || elements(k->operands, k->n_operands) + elements(k->results, k->n_results) > MAX_ELEMENTS;
+  return cost.flops + cost.int_ops > MAX_OPERATIONS ||
+         elements(k->operands, k->n_operands) + elements(k->results, k->n_results) > MAX_ELEMENTS;
 }
 
 static bool keep_operands(void *context, const MuseKernelVisit *visit) {
@@ -81,7 +82,8 @@ static bool rounds(const MuseOp *k) {
     if (k->operands[i]->type.dtype != MUSE_F32) return true;
   for (const MuseOp *op = k->body->first; op; op = op->next)
     for (int i = 0; i < op->n_results; i++)
-      if (op->results[i]->type.dtype != MUSE_F32 || op->kind == MUSE_OP_stochastic_round || op->kind == MUSE_OP_round) return true;
+      if (op->results[i]->type.dtype != MUSE_F32 || op->kind == MUSE_OP_stochastic_round || op->kind == MUSE_OP_round)
+        return true;
   return false;
 }
 
@@ -97,7 +99,8 @@ static void judge(Check *c, const MuseKernelVisit *visit, int result, double err
   muse_str_appendf(&where, ", result %d ", result);
   muse_type_print(k->results[result]->type, &where);
   if (bad) {
-    muse_error(c->diag, MUSE_ERR_FAILED, "%s differs from its exact evaluation by %.2e (bar %.0e)", muse_str_text(&where), error, bar);
+    muse_error(c->diag, MUSE_ERR_FAILED, "%s differs from its exact evaluation by %.2e (bar %.0e)",
+               muse_str_text(&where), error, bar);
     c->failed = true;
   }
   if (worst) {
@@ -137,7 +140,8 @@ MuseStatus muse_check_eval(MuseSession *session, const char *function, MuseCheck
 void muse_check_report_print(const MuseCheckReport *r, FILE *out) {
   fprintf(out, "check: %d of %d kernel calls compared with their exact evaluation", r->n_checked, r->n_calls);
   if (r->n_too_large) fprintf(out, "; %d are too large for it and were not compared", r->n_too_large);
-  if (r->n_checked) fprintf(out, "; the worst is off by %.2e%s%s", r->worst, r->worst > 0 ? ", " : "", muse_str_text(&r->worst_call));
+  if (r->n_checked)
+    fprintf(out, "; the worst is off by %.2e%s%s", r->worst, r->worst > 0 ? ", " : "", muse_str_text(&r->worst_call));
   fputc('\n', out);
 }
 

@@ -14,14 +14,17 @@ const char *const muse_decode_functions[] = {"setup", "pack", "decode", NULL};
 
 MuseStatus muse_decoder_create(MuseSession *s, MuseDecoder *out, MuseDiag *diag) {
   *out = (MuseDecoder){.session = s};
-  MuseType token = muse_type2(MUSE_I32, 1, 1), scalar = muse_scalar_type(MUSE_F32), position = muse_scalar_type(MUSE_I64);
+  MuseType token = muse_type2(MUSE_I32, 1, 1), scalar = muse_scalar_type(MUSE_F32),
+           position = muse_scalar_type(MUSE_I64);
   MuseType mask = muse_type1(MUSE_F32, s->window);
   if (!muse_executor_has_function(s->executor, "decode"))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @decode; run musec again on its configuration", s->path);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @decode; run musec again on its configuration",
+                      s->path);
   const MuseBuffer *logits = muse_module_buffer(s->module, "next_logits");
   if (!logits || muse_type_elements(logits->type) != s->vocab_size ||
       (logits->type.dtype != MUSE_F32 && logits->type.dtype != MUSE_BF16))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s': the plan has no buffer 'next_logits' of vocab_size numbers; run musec again", s->path);
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s': the plan has no buffer 'next_logits' of vocab_size numbers; run musec again", s->path);
   out->logits = muse_executor_buffer(s->executor, "next_logits");
   out->logits_dtype = logits->type.dtype;
   MUSE_TRY(muse_session_buffer(s, "token", &token, (void **)&out->token, diag));
@@ -38,7 +41,8 @@ void muse_decoder_reset(MuseDecoder *d) {
   const MuseSession *s = d->session;
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "state") == 0) memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
+    if (strcmp(b->role, "state") == 0)
+      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
   }
   d->n_tokens = d->document = 0;
   d->after_eos = false;
@@ -47,7 +51,8 @@ void muse_decoder_reset(MuseDecoder *d) {
 MuseStatus muse_decoder_feed(MuseDecoder *d, int32_t token, MuseDiag *diag) {
   const MuseSession *s = d->session;
   if (token < 0 || token >= s->vocab_size)
-    return muse_error(diag, MUSE_ERR_DATA, "token %d is beyond the vocabulary of %lld", token, (long long)s->vocab_size);
+    return muse_error(diag, MUSE_ERR_DATA, "token %d is beyond the vocabulary of %lld", token,
+                      (long long)s->vocab_size);
   bool starts = d->n_tokens == 0 || d->after_eos;
   if (starts) d->document = d->n_tokens;
   *d->token = token;
@@ -83,9 +88,12 @@ void muse_decoder_logits(const MuseDecoder *d, float *out) {
 
 MuseStatus muse_sampler_check(const MuseSamplerOptions *o, MuseDiag *diag) {
   if (!(o->temperature >= 0 && o->temperature <= 100))
-    return muse_error(diag, MUSE_ERR_INPUT, "the temperature goes from 0 (always the likeliest token) to 100, not %g", o->temperature);
-  if (o->top_k < 0) return muse_error(diag, MUSE_ERR_INPUT, "top-k is a number of tokens, or 0 for all, not %lld", (long long)o->top_k);
-  if (!(o->top_p > 0 && o->top_p <= 1)) return muse_error(diag, MUSE_ERR_INPUT, "top-p is a share above 0 and up to 1, not %g", o->top_p);
+    return muse_error(diag, MUSE_ERR_INPUT, "the temperature goes from 0 (always the likeliest token) to 100, not %g",
+                      o->temperature);
+  if (o->top_k < 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "top-k is a number of tokens, or 0 for all, not %lld", (long long)o->top_k);
+  if (!(o->top_p > 0 && o->top_p <= 1))
+    return muse_error(diag, MUSE_ERR_INPUT, "top-p is a share above 0 and up to 1, not %g", o->top_p);
   return MUSE_OK;
 }
 
@@ -100,18 +108,22 @@ static int likelier_first(const void *a, const void *b) {
 // Numbers of the draws under the seed; apart from those of training, which are small.
 #define SAMPLE_OP 0x73616d706c65ull // "sample"
 
-MuseStatus muse_sample(const MuseSamplerOptions *o, const float *logits, int64_t V, uint64_t index, int32_t *out_token, MuseDiag *diag) {
+MuseStatus muse_sample(const MuseSamplerOptions *o, const float *logits, int64_t V, uint64_t index, int32_t *out_token,
+                       MuseDiag *diag) {
   int64_t best = 0;
   for (int64_t i = 0; i < V; i++) {
     if (isnan(logits[i]) || (isinf(logits[i]) && logits[i] > 0))
-      return muse_error(diag, MUSE_ERR_NUMERIC, "the logit of token %lld is %g; the parameters are damaged or the model diverged", (long long)i, (double)logits[i]);
+      return muse_error(diag, MUSE_ERR_NUMERIC,
+                        "the logit of token %lld is %g; the parameters are damaged or the model diverged", (long long)i,
+                        (double)logits[i]);
     if (logits[i] > logits[best]) best = i;
   }
   *out_token = (int32_t)best;
   if (o->temperature == 0 || o->top_k == 1) return MUSE_OK;
   Candidate *list = calloc((size_t)V, sizeof *list);
   if (!list) muse_out_of_memory((size_t)V * sizeof *list);
-  for (int64_t i = 0; i < V; i++) list[i] = (Candidate){exp(((double)logits[i] - (double)logits[best]) / o->temperature), (int32_t)i};
+  for (int64_t i = 0; i < V; i++)
+    list[i] = (Candidate){exp(((double)logits[i] - (double)logits[best]) / o->temperature), (int32_t)i};
   int64_t n = V;
   if (o->top_k > 0 || o->top_p < 1) {
     qsort(list, (size_t)V, sizeof *list, likelier_first);

@@ -4,7 +4,8 @@
 #include "ir/base/vec.h"
 #include "runtime/session.h"
 
-// Token by token through @decode (section 7 of docs/model.md). Memory is the state of the layers: constant in the length.
+// Token by token through @decode (section 7 of docs/model.md). Memory is the state of the layers: constant in the
+// length.
 
 typedef struct MuseDecoder {
   MuseSession *session;
@@ -36,9 +37,9 @@ typedef struct MuseSamplerOptions {
   uint32_t seed;
 } MuseSamplerOptions;
 MuseStatus muse_sampler_check(const MuseSamplerOptions *options, MuseDiag *diag); // MUSE_ERR_INPUT with one sentence
-// Chooses from logits [V]; `index` numbers the draws, so that a seed gives the same text everywhere. MUSE_ERR_NUMERIC when a
-// logit is NaN or +Inf.
-MuseStatus muse_sample(const MuseSamplerOptions *options, const float *logits, int64_t vocab_size, uint64_t index, int32_t *out_token,
-                       MuseDiag *diag);
+// Chooses from logits [V]; `index` numbers the draws, so that a seed gives the same text everywhere. MUSE_ERR_NUMERIC
+// when a logit is NaN or +Inf.
+MuseStatus muse_sample(const MuseSamplerOptions *options, const float *logits, int64_t vocab_size, uint64_t index,
+                       int32_t *out_token, MuseDiag *diag);
 
 #endif

@@ -69,9 +69,10 @@ static MuseStatus read_rows(const MuseSession *s, const Arguments *a, MuseDiag *
   MuseDataCursor cursor = {0};
   MuseStatus status = muse_data_open(a->tokens, &o, &data, diag);
   if (status == MUSE_OK && a->step >= muse_data_n_steps(data))
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds %lld steps; --step goes from 0 to %lld", a->tokens, (long long)muse_data_n_steps(data),
-                        (long long)muse_data_n_steps(data) - 1);
-  for (int64_t i = 0; i <= a->step && status == MUSE_OK; i++) status = muse_data_next(data, &cursor, s->batch, rows, diag);
+    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds %lld steps; --step goes from 0 to %lld", a->tokens,
+                        (long long)muse_data_n_steps(data), (long long)muse_data_n_steps(data) - 1);
+  for (int64_t i = 0; i <= a->step && status == MUSE_OK; i++)
+    status = muse_data_next(data, &cursor, s->batch, rows, diag);
   if (status == MUSE_OK) status = muse_session_set_rows(s, rows, diag);
   muse_data_close(data);
   free(rows);
@@ -89,17 +90,20 @@ static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *dia
   MuseStatus status = check ? run_function(s, "pack", true, &report, diag) : MUSE_OK, one;
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "grad") == 0) memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
+    if (strcmp(b->role, "grad") == 0)
+      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
   }
   muse_session_set_rng(s, s->seed, 0);
-  static const char *const functions[] = {"inspect", "grad"}; // grad last: its loss is the one that belongs to the gradients
+  static const char *const functions[] = {"inspect",
+                                          "grad"}; // grad last: its loss is the one that belongs to the gradients
   for (int i = 0; i < 2; i++)
     if ((one = run_function(s, functions[i], check, &report, diag)) != MUSE_OK) status = one;
   if (check) muse_check_report_print(&report, stderr);
   muse_check_report_free(&report);
   MUSE_TRY(status);
   const MuseBuffer *loss = muse_module_buffer(s->module, "loss"), *logits = muse_module_buffer(s->module, "logits");
-  if (loss) add(out, "loss", loss->type.dtype, loss->type.rank, loss->type.dim, muse_executor_buffer(s->executor, "loss"));
+  if (loss)
+    add(out, "loss", loss->type.dtype, loss->type.rank, loss->type.dim, muse_executor_buffer(s->executor, "loss"));
   const int64_t shape[3] = {s->batch, s->n_seq, s->vocab_size};
   if (logits && muse_type_elements(logits->type) == shape[0] * shape[1] * shape[2])
     add(out, "logits", logits->type.dtype, 3, shape, muse_executor_buffer(s->executor, "logits"));
@@ -111,7 +115,8 @@ static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *dia
 static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, Output *out, MuseDiag *diag) {
   static const char *const functions[] = {"setup", "pack", "inspect", "grad", NULL};
   bool check;
-  if (!a->tokens || !a->output) return muse_error(diag, MUSE_ERR_INPUT, "muse-run tensors needs --tokens FILE and --out FILE");
+  if (!a->tokens || !a->output)
+    return muse_error(diag, MUSE_ERR_INPUT, "muse-run tensors needs --tokens FILE and --out FILE");
   if (!muse_str_ends_with(a->tokens, ".safetensors"))
     return muse_error(diag, MUSE_ERR_INPUT, "--tokens takes a .safetensors file with a tensor 'tokens'");
   if (a->step < 0) return muse_error(diag, MUSE_ERR_INPUT, "--step takes a number from 0 on");
@@ -130,8 +135,10 @@ MuseStatus muse_command_tensors(int argc, char **argv, MuseDiag *diag) {
   Arguments a = {0};
   const MuseOption table[] = {
       MUSE_PARAMS_OPTION_ROWS(a.params),
-      {"tokens", 0, MUSE_OPT_TEXT, "FILE", "Safetensors file with the tensor 'tokens' [steps, B, n_seq + 1].", &a.tokens},
-      {"out", 'o', MUSE_OPT_TEXT, "FILE", "Write logits, loss, grad.NAME and layers.N.green there, as safetensors.", &a.output},
+      {"tokens", 0, MUSE_OPT_TEXT, "FILE", "Safetensors file with the tensor 'tokens' [steps, B, n_seq + 1].",
+       &a.tokens},
+      {"out", 'o', MUSE_OPT_TEXT, "FILE", "Write logits, loss, grad.NAME and layers.N.green there, as safetensors.",
+       &a.output},
       {"step", 0, MUSE_OPT_INT, "I", "Use this step of 'tokens' (0).", &a.step},
       MUSE_CHECK_OPTION_ROW(a.check),
       MUSE_SESSION_OPTION_ROWS(a.session),
@@ -144,8 +151,10 @@ MuseStatus muse_command_tensors(int argc, char **argv, MuseDiag *diag) {
   Output out = {.arena = muse_arena_create()};
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run tensors [options] PLAN --params FILE --tokens FILE --out FILE",
-                      "Writes what the model computes, under the names of docs/model.md, to compare it with another program.", stdout);
+    muse_options_help(
+        table, "muse-run tensors [options] PLAN --params FILE --tokens FILE --out FILE",
+        "Writes what the model computes, under the names of docs/model.md, to compare it with another program.",
+        stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "tensors", &plan, diag);
     if (status == MUSE_OK) status = tensors(plan, &a, &session, &out, diag);
