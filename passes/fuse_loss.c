@@ -1,8 +1,8 @@
 // fuse_loss: the gradient op of the head computes the loss on its way; where both stand, the forward op goes.
 //   before: %l = cross_entropy %x, %e, %t                   after: %m, %dx, %de = cross_entropy_grad %x, %e, %t, %d
 //           %_, %dx, %de = cross_entropy_grad %x, %e, %t, %d        (uses of %l use %m)
-// Legal because both compute the same loss from the same operands; where the cotangent %d is neither an argument nor a constant
-// nor there before %l, it may depend on %l, and both stay.
+// Legal because both compute the same loss from the same operands; where the cotangent %d is neither an argument nor a
+// constant nor there before %l, it may depend on %l, and both stay.
 #include "passes/rewrite.h"
 
 static bool pairs(const MuseOp *forward, const MuseOp *grad) {

@@ -1,5 +1,5 @@
-// fuse_ternary: a kernel for each exact product of trits (ternary_matmul) with the maps that follow it: int32 sums never reach
-// memory. Products of one quantised input (Q, K, V) share a kernel, so the input is read once.
+// fuse_ternary: a kernel for each exact product of trits (ternary_matmul) with the maps that follow it: int32 sums
+// never reach memory. Products of one quantised input (Q, K, V) share a kernel, so the input is read once.
 //   before: %s = ternary_matmul %q, %t; %f = cast %s; %y = mul %f, %scale; %z = add %x, %y
 //   after:  %z = kernel %q, %t, %scale, %x {skeleton = "ternary_matmul"} { ... }
 // Legal because every op moved is elementwise over the product's shape, and no path leaves the group and comes back.
@@ -9,7 +9,9 @@
 static void add_siblings(MuseGraph *g, MuseOp *anchor, int group) {
   for (int i = (int)anchor->mark + 1; i < g->n; i++) {
     MuseOp *op = g->op[i];
-    if (op->kind != MUSE_OP_ternary_matmul || op->operands[0] != anchor->operands[0] || g->group[i] >= 0 || op->stage != anchor->stage) continue;
+    if (op->kind != MUSE_OP_ternary_matmul || op->operands[0] != anchor->operands[0] || g->group[i] >= 0 ||
+        op->stage != anchor->stage)
+      continue;
     if (op->operands[1]->type.dtype != anchor->operands[1]->type.dtype || muse_graph_depends(g, i, group, true) ||
         muse_graph_group_needs(g, group, i))
       continue;

@@ -1,10 +1,10 @@
-// recompute: a map value of the forward part that the backward part reads is computed again there, from values that are in
-// memory anyway, instead of being stored for it. Fused into its readers it costs arithmetic only.
+// recompute: a map value of the forward part that the backward part reads is computed again there, from values that are
+// in memory anyway, instead of being stored for it. Fused into its readers it costs arithmetic only.
 //   before: forward: %r = max %u, %0; %a = mul %r, %r ...   backward: %d = mul %g, %r
 //   after:  backward: %r2 = max %u, %0; %d = mul %g, %r2     (only %u is kept)
-// Legal because maps are pure; random ones draw the same numbers from their op id. What counts as "in memory anyway": arguments,
-// results of ops that are not maps, row values, and the scaled result of an integer product (its int32 sum never leaves the
-// registers). Transcendental maps over full-size values are kept rather than repeated.
+// Legal because maps are pure; random ones draw the same numbers from their op id. What counts as "in memory anyway":
+// arguments, results of ops that are not maps, row values, and the scaled result of an integer product (its int32 sum
+// never leaves the registers). Transcendental maps over full-size values are kept rather than repeated.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 
@@ -12,10 +12,24 @@ static bool is_row_or_less(MuseType type) { return muse_type_last_dim(type) == 1
 
 static bool is_cheap(MuseOpKind kind) {
   switch (kind) {
-    case MUSE_OP_add: case MUSE_OP_sub: case MUSE_OP_mul: case MUSE_OP_div: case MUSE_OP_max: case MUSE_OP_min: case MUSE_OP_neg:
-    case MUSE_OP_abs: case MUSE_OP_less: case MUSE_OP_equal: case MUSE_OP_select: case MUSE_OP_round: case MUSE_OP_cast:
-    case MUSE_OP_broadcast: case MUSE_OP_recip: case MUSE_OP_rsqrt: case MUSE_OP_sqrt: return true;
-    default: return false;
+  case MUSE_OP_add:
+  case MUSE_OP_sub:
+  case MUSE_OP_mul:
+  case MUSE_OP_div:
+  case MUSE_OP_max:
+  case MUSE_OP_min:
+  case MUSE_OP_neg:
+  case MUSE_OP_abs:
+  case MUSE_OP_less:
+  case MUSE_OP_equal:
+  case MUSE_OP_select:
+  case MUSE_OP_round:
+  case MUSE_OP_cast:
+  case MUSE_OP_broadcast:
+  case MUSE_OP_recip:
+  case MUSE_OP_rsqrt:
+  case MUSE_OP_sqrt: return true;
+  default: return false;
   }
 }
 
@@ -37,13 +51,14 @@ static bool is_narrow(const MuseValue *v) {
 
 static bool is_stored_anyway(const MuseValue *v) {
   if (!v->def) return true;
-  return !muse_is_plain_map(v->def) || !is_cheap(v->def->kind) || is_row_or_less(v->type) || is_narrow(v) || is_scaled_sum(v);
+  return !muse_is_plain_map(v->def) || !is_cheap(v->def->kind) || is_row_or_less(v->type) || is_narrow(v) ||
+         is_scaled_sum(v);
 }
 
 enum { MAX_DEPTH = 6 };
 
-// A copy of v in front of `before`, or NULL when the expression is too deep. Copies are shared by the readers of one layer only:
-// one that lived from layer to layer would be a stored value again.
+// A copy of v in front of `before`, or NULL when the expression is too deep. Copies are shared by the readers of one
+// layer only: one that lived from layer to layer would be a stored value again.
 static MuseValue *copy_of(MusePassCtx *cx, MuseValue **copies, MuseValue *v, MuseOp *before, int depth) {
   if (is_stored_anyway(v)) return v;
   if (copies[v->id] && copies[v->id]->def->layer == before->layer) return copies[v->id];
@@ -71,7 +86,9 @@ bool muse_pass_recompute(MusePassCtx *cx, MuseFunc *fn) {
     if (op->kind == MUSE_OP_rope) continue;
     for (int i = 0; i < op->n_operands; i++) {
       MuseValue *v = op->operands[i];
-      if (!v->def || v->def->stage != MUSE_STAGE_FORWARD || v->id < 0 || v->id >= r.n_ids || r.owner[v->id] != v || is_stored_anyway(v)) continue;
+      if (!v->def || v->def->stage != MUSE_STAGE_FORWARD || v->id < 0 || v->id >= r.n_ids || r.owner[v->id] != v ||
+          is_stored_anyway(v))
+        continue;
       MuseValue *copy = copy_of(cx, copies, v, op, MAX_DEPTH);
       if (!copy) continue;
       op->operands[i] = copy;
