@@ -157,5 +157,6 @@ Test(emit_plan, map_kernels) {
 }
 Test(emit_plan, map_kernels_of_compact_training) {
   check_maps((const char *[]){"n_seq=16", "d_model=64", "num_heads=2", "batch_size=3", "n_layers=2", "local_window=8",
-                              "optimizer=adafactor8", NULL});
+                              "optimizer=adafactor8", "use_htt_embedding=true", "htt_rank=8", "quantized_htt=true",
+                              NULL});
 }
