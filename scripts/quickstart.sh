@@ -26,7 +26,12 @@ say "3. Compiling $config to a training plan"
 "$build/musec" "$config" -o "$run/tiny.plan"
 
 say "4. Training on the CPU (a few minutes; Ctrl-C saves and stops)"
-"$build/muse-run" train "$run/tiny.plan" --data "$data" -o "$run"
+status=0
+"$build/muse-run" train "$run/tiny.plan" --data "$data" -o "$run" || status=$?
+if [ "$status" -eq 75 ]; then
+  say "Stopped and saved. To go on: $build/muse-run train $run/tiny.plan --data $data -o $run --resume"
+fi
+[ "$status" -eq 0 ] || exit "$status"
 
 say "5. What the model writes after 'The '"
 "$build/muse-run" generate "$run/tiny.plan" --checkpoint "$run" --prompt 'The ' --max-tokens 300 --temperature 0.8
@@ -35,9 +40,11 @@ cat <<END
 
 == Done. What next?
   more text from the model   $build/muse-run generate $run/tiny.plan --checkpoint $run --prompt 'This program '
-  how the training went      $run/metrics.jsonl
+  its loss on held-out text  $build/muse-run eval $run/tiny.plan --checkpoint $run --data $data
+  how the training went      $run/metrics.jsonl (one line of JSON a step)
   your own texts             $build/muse-data tokenize YOUR_FOLDER --tokenizer bytes -o data/mine
                              $build/muse-run train $run/tiny.plan --data data/mine -o runs/mine
-  another model              copy $config, change it (docs/configuration.md), and compile it with $build/musec
-  what a plan will need      $build/musec --estimate configs/phase8_10b.yaml
+  another model              copy $config, change it (docs/configuration.md explains the keys), and compile it:
+                             $build/musec my.yaml -o my.plan
+  what a model would need    $build/musec --estimate configs/phase8_10b.yaml
 END
