@@ -1,7 +1,9 @@
 // The command `doctor`: what this machine offers to MUSE.
 #include "compiler/emit.h"
+#include "compiler/nvrtc.h"
 #include "ir/base/io.h"
 #include "runtime/commands.h"
+#include "runtime/cuda_api.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
 
@@ -117,7 +119,73 @@ static MuseStatus report_generator(Report *r, MuseDiag *diag) {
   return MUSE_OK;
 }
 
-static MuseStatus doctor(bool json, MuseDiag *diag) {
+// The sentence of a failure, which on this machine is no failure: a GPU is not needed.
+static const char *reason(const MuseDiag *diag) {
+  const char *text = muse_diag_message(diag, 0);
+  return text ? text : "unknown";
+}
+
+static void report_gpus(Report *r, const MuseCuda *cuda, MuseDiag *diag) {
+  int n = muse_cuda_device_count(cuda);
+  if (r->json) muse_str_append(&r->text, ",\"gpus\":[");
+  for (int i = 0; i < n; i++) {
+    MuseCudaDevice d;
+    MuseStr memory = {0};
+    if (muse_cuda_device(cuda, i, &d, diag) != MUSE_OK) continue;
+    muse_str_append_bytes(&memory, d.memory_bytes);
+    if (r->json) {
+      muse_str_append(&r->text, i ? ",{\"name\":" : "{\"name\":");
+      muse_json_append_text(&r->text, d.name, strlen(d.name));
+      muse_str_appendf(&r->text, ",\"architecture\":\"sm_%d\",\"multiprocessors\":%d,\"memory_bytes\":%llu}", d.arch,
+                       d.multiprocessors, (unsigned long long)d.memory_bytes);
+    } else {
+      printf("%-14s %s, sm_%d, %d multiprocessors, %s\n", "GPU", d.name, d.arch, d.multiprocessors, muse_str_text(&memory));
+    }
+    muse_str_free(&memory);
+  }
+  if (r->json) muse_str_append(&r->text, "]");
+  else if (n == 0) printf("%-14s none\n", "GPU");
+}
+
+static void report_nvrtc(Report *r, const MuseCuda *cuda, const char *path) {
+  MuseDiag *diag = muse_diag_create();
+  MuseNvrtc *nvrtc = NULL;
+  if (muse_nvrtc_open(path, &nvrtc, diag) != MUSE_OK) {
+    add_text(r, "nvrtc_missing", "NVRTC", reason(diag));
+  } else {
+    int major, minor, n;
+    MuseStr text = {0};
+    muse_nvrtc_version(nvrtc, &major, &minor);
+    const int *archs = muse_nvrtc_architectures(nvrtc, &n);
+    muse_str_appendf(&text, "%d.%d, %s, for", major, minor, muse_nvrtc_path(nvrtc));
+    for (int i = 0; i < n; i++) muse_str_appendf(&text, " sm_%d", archs[i]);
+    add_text(r, "nvrtc", "NVRTC", muse_str_text(&text));
+    if (cuda && muse_cuda_suits_nvrtc(cuda, major, diag) != MUSE_OK) add_text(r, "nvrtc_problem", "", reason(diag));
+    muse_str_free(&text);
+  }
+  muse_nvrtc_close(nvrtc);
+  muse_diag_destroy(diag);
+}
+
+static void report_cuda(Report *r, const char *nvrtc_path) {
+  MuseDiag *diag = muse_diag_create();
+  const MuseCuda *cuda = NULL;
+  if (muse_cuda_open(&cuda, diag) == MUSE_OK) {
+    char version[32];
+    snprintf(version, sizeof version, "CUDA %d.%d", cuda->version / 1000, cuda->version % 1000 / 10);
+    add_text(r, "cuda_driver", "NVIDIA driver", version);
+    report_gpus(r, cuda, diag);
+  } else {
+    MuseStr text = {0};
+    muse_str_appendf(&text, "none: %s", reason(diag));
+    add_text(r, "gpu", "GPU", muse_str_text(&text));
+    muse_str_free(&text);
+  }
+  muse_diag_destroy(diag);
+  report_nvrtc(r, cuda, nvrtc_path);
+}
+
+static MuseStatus doctor(bool json, const char *nvrtc_path, MuseDiag *diag) {
   Report r = {.json = json};
   MuseStr cache = {0};
   add_text(&r, "version", "muse-run", MUSE_VERSION);
@@ -125,6 +193,7 @@ static MuseStatus doctor(bool json, MuseDiag *diag) {
   report_memory(&r);
   report_disk(&r, ".", "disk_free_bytes", "this folder");
   MuseStatus status = report_generator(&r, diag);
+  report_cuda(&r, nvrtc_path);
   MuseStatus cached = muse_cache_dir(&cache, diag);
   if (cached == MUSE_OK) {
     add_text(&r, "cache_dir", "kernel cache", muse_str_text(&cache));
@@ -138,18 +207,20 @@ static MuseStatus doctor(bool json, MuseDiag *diag) {
 
 MuseStatus muse_command_doctor(int argc, char **argv, MuseDiag *diag) {
   bool json = false, help = false;
+  const char *nvrtc_path = NULL;
   const MuseOption table[] = {
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print one JSON object.", &json},
+      {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "The library NVRTC, when it is not found by itself.", &nvrtc_path},
       {0},
   };
   MuseTextList operands = {0};
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help)
-    muse_options_help(table, "muse-run doctor [--json]", "Shows processor, memory, disk, code generator and cache.",
-                      stdout);
+    muse_options_help(table, "muse-run doctor [options]",
+                      "Shows processor, memory, disk, code generator, GPU and cache.", stdout);
   else if (status == MUSE_OK && operands.len)
     status = muse_error(diag, MUSE_ERR_INPUT, "muse-run doctor takes no operand ('%s')", operands.data[0]);
-  else if (status == MUSE_OK) status = doctor(json, diag);
+  else if (status == MUSE_OK) status = doctor(json, nvrtc_path, diag);
   muse_text_list_free(&operands);
   return status;
 }

@@ -24,7 +24,8 @@ EXCEPTIONS = {('ir/op.c', 'ops/ops.def'), ('ir/op.h', 'ops/ops.def'),
               ('runtime/cpu_jit.c', 'compiler/emit_llvm.h'), ('runtime/cpu_jit.c', 'compiler/emit_llvm_target.h')}
 
 # What runtime/ may see of compiler/: the plan, the emitters' interface, kernel information, data recipes.
-RUNTIME_MAY_SEE = {'compiler/plan.h', 'compiler/emit.h', 'compiler/kernel_info.h', 'compiler/config_recipe.h'}
+RUNTIME_MAY_SEE = {'compiler/plan.h', 'compiler/emit.h', 'compiler/emit_cuda.h', 'compiler/kernel_info.h',
+                   'compiler/config_recipe.h', 'compiler/cuda_target.h', 'compiler/nvrtc.h'}
 
 # The LLVM half is a loadable module of its own with files in both folders, and these see each other.
 MODULE = ['compiler/emit_llvm*', 'runtime/cpu_jit*']
