@@ -140,9 +140,9 @@ typedef struct ByK {
   bool make_unsigned;
 } ByK;
 
-// Unit u (i64, counted from k0): rows k0 + group*u ...; `present` of them exist.
-static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef column,
-                      LLVMValueRef dst, int present, int active) {
+// Unit u (i64, counted from k0) of `active` columns: rows k0 + group*u ...; `present` of them exist.
+static LLVMValueRef by_k_value(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef column,
+                               int present, int active) {
   const MuseTiling *t = s->t;
   LLVMTypeRef type = muse_llvm_unit_type(ll, t->dot, t->lanes);
   LLVMValueRef unit = NULL, row = add(ll, k0, mul(ll, u, t->group));
@@ -162,7 +162,12 @@ static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef 
     if (i > 0) v = LLVMBuildShl(ll->b, v, muse_llvm_const(type, 32.0 / t->group * i), "");
     unit = unit ? LLVMBuildOr(ll->b, unit, v, "") : v;
   }
-  if (s->make_unsigned) unit = LLVMBuildXor(ll->b, unit, muse_llvm_const_bits(type, 0x80808080), "");
+  return s->make_unsigned ? LLVMBuildXor(ll->b, unit, muse_llvm_const_bits(type, 0x80808080), "") : unit;
+}
+
+static void by_k_unit(MuseLlvm *ll, const ByK *s, LLVMValueRef k0, LLVMValueRef u, LLVMValueRef column,
+                      LLVMValueRef dst, int present, int active) {
+  LLVMValueRef unit = by_k_value(ll, s, k0, u, column, present, active);
   muse_llvm_store_raw(ll, muse_llvm_byte_address(ll, dst, mul(ll, u, 4 * s->unit_stride)), unit, 4);
 }
 
@@ -213,9 +218,46 @@ static void pack_by_k(MuseLlvm *ll, const MuseProduct *p, const ByK *s, const By
   muse_llvm_if_end(ll, &last);
 }
 
+// AMX wants rows of the left operand even where memory has columns: squares of 16 x 16 units are transposed.
+static void pack_rows_by_k(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
+                           LLVMValueRef m, int rows, LLVMValueRef dst) {
+  const MuseValue *a = p->anchor->operands[0];
+  ByK s = {.t = t, .dtype = a->type.dtype, .src = muse_llvm_operand(ll, a->index), .columns = p->M};
+  int W = t->lanes, elements = W * t->group, rest = (int)(p->K % elements);
+  LLVMValueRef v[16], full = LLVMBuildUDiv(ll->b, block->len, muse_llvm_i64(ll, elements), "");
+  for (int part = 0; part < (rest ? 2 : 1); part++) { // whole squares, then what is left of K
+    MuseLlvmLoop loop;
+    MuseLlvmIf last;
+    LLVMValueRef square = full;
+    if (part == 0) {
+      muse_llvm_loop_begin(ll, &loop, muse_llvm_i64(ll, 0), full, 1);
+      square = loop.index;
+    } else {
+      muse_llvm_if_begin(ll, &last, block->is_last_k);
+    }
+    for (int first = 0; first < rows; first += W) {
+      int count = rows - first < W ? rows - first : W;
+      LLVMValueRef column = add(ll, add(ll, block->m0, m), muse_llvm_i64(ll, first));
+      for (int i = 0; i < W; i++) {
+        int left = part == 0 ? t->group : rest - i * t->group, present = left < t->group ? left : t->group;
+        LLVMValueRef u = add(ll, mul(ll, square, W), muse_llvm_i64(ll, i));
+        v[i] = present > 0 ? by_k_value(ll, &s, block->k0, u, column, present, count)
+                           : LLVMConstNull(muse_llvm_unit_type(ll, t->dot, W));
+      }
+      muse_llvm_transpose(ll, v, W);
+      LLVMValueRef to = muse_llvm_byte_address(ll, dst, mul(ll, square, 4 * W));
+      for (int r = 0; r < count; r++)
+        muse_llvm_store_raw(ll, muse_llvm_byte_offset(ll, to, 4 * t->a_stride * (first + r)), v[r], 4);
+    }
+    if (part == 0) muse_llvm_loop_end(ll, &loop);
+    else muse_llvm_if_end(ll, &last);
+  }
+}
+
 void muse_llvm_pack_left(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,
                          LLVMValueRef m, int rows, LLVMValueRef dst) {
-  pack_rows(ll, p, t, block, m, rows, dst);
+  if (p->anchor->kind == MUSE_OP_int8_matmul) pack_rows_by_k(ll, p, t, block, m, rows, dst);
+  else pack_rows(ll, p, t, block, m, rows, dst);
 }
 
 void muse_llvm_pack_left_tiles(MuseLlvm *ll, const MuseProduct *p, const MuseTiling *t, const MuseBlock *block,

@@ -104,10 +104,10 @@ LLVMValueRef muse_llvm_dot(MuseLlvm *ll, MuseDotKind kind, LLVMValueRef acc, LLV
 void muse_llvm_tiling(const MuseLlvm *ll, const MuseProduct *p, MuseTiling *out) {
   MuseOpKind kind = p->anchor->kind;
   MuseTiling t = {.dot = muse_llvm_dot_kind(ll, kind), .lanes = ll->lanes};
-  t.amx = ll->target->level == MUSE_CPU_AMX && kind == MUSE_OP_ternary_matmul;
+  t.amx = ll->target->level == MUSE_CPU_AMX && t.dot == MUSE_DOT_VNNI;
   t.group = t.dot == MUSE_DOT_F32 ? 1 : t.dot == MUSE_DOT_I16 ? 2 : 4;
   t.offset = muse_llvm_right_offset(t.dot, kind);
-  t.a_by_k = kind == MUSE_OP_int8_matmul || (kind == MUSE_OP_matmul && muse_op_bool(p->anchor, "trans_a"));
+  t.a_by_k = (kind == MUSE_OP_int8_matmul && !t.amx) || (kind == MUSE_OP_matmul && muse_op_bool(p->anchor, "trans_a"));
   switch (ll->lanes) {
     case 16: t.tile_m = t.dot == MUSE_DOT_MADDUBS || t.dot == MUSE_DOT_I16 ? 8 : 12, t.vectors_n = 2; break;
     case 8: t.tile_m = t.dot == MUSE_DOT_F32 ? 6 : 4, t.vectors_n = 2; break;

@@ -284,7 +284,7 @@ Test(emit_ternary_matmul, compiles_for_amx_and_neon) {
       size_t bytes;
       cr_assert_eq(cpu->parse_target(names[n], &target, diag), MUSE_OK);
       cr_assert_eq(cpu->emit(kernel, "k", &target, "asm", &text, &bytes, diag), MUSE_OK);
-      if (n == 0 && i == 0)
+      if (n == 0 && i != 1)
         cr_assert(strstr(text, "tdpbsud") && strstr(text, "ldtilecfg") && strstr(text, "tilerelease"), "no AMX tiles");
       if (n == 2) cr_assert_not_null(strstr(text, "sdot"), "no sdot");
       free(text);
