@@ -2,8 +2,9 @@
 // equal.
 //   before: %1 = reshape %0 {shape = [4,6]}      after: %2 = reshape %0 {shape = [24]}
 //           %2 = reshape %1 {shape = [24]}
-// Legal because a view of a view is a view, and x+0, x*1, cast to its own type and double negation are x (x+0 only
-// turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the constant +0 alone).
+// Legal because a view of a view is a view, and x+0, x*1, cast to its own type, double negation and a reduction over
+// dimensions of 1 are x (x+0 only turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the
+// constant +0 alone).
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 
@@ -21,6 +22,8 @@ static MuseValue *same_as(MusePassCtx *cx, MuseOp *op, bool *changed) {
       while (is_view(x, MUSE_OP_broadcast)) op->operands[0] = x = x->def->operands[0], *changed = true;
       return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
     case MUSE_OP_cast: return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_reduce_sum:
+    case MUSE_OP_reduce_max: return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
     case MUSE_OP_neg: return is_view(x, MUSE_OP_neg) ? x->def->operands[0] : NULL;
     case MUSE_OP_mul:
     case MUSE_OP_div:

@@ -34,6 +34,8 @@ static bool is_terminal(const MuseOp *op) {
 static bool is_candidate(const MuseOp *op) {
   MuseOpClass c = muse_op_info(op->kind)->class_;
   if (op->kind == MUSE_OP_const) return false;
+  // In a domain of more columns a reduction over one column would be one over the wrong dimension.
+  if (muse_is_row_reduce(op) && muse_type_last_dim(op->operands[0]->type) == 1) return false;
   return c == MUSE_CLASS_MAP || c == MUSE_CLASS_REDUCE || op->kind == MUSE_OP_broadcast;
 }
 

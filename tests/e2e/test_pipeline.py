@@ -125,7 +125,8 @@ def check_control(name, config, folder, dumps, names, options):
            f'{name}: --dump-ir=before:outline is not the dump of the pass before')
     for i, dump in enumerate(dumps[1:], 1):
         is_there = os.path.basename(dump) in there
-        expect(is_there or meaning(dump) == meaning(dumps[i - 1]), f'{name}: {os.path.basename(dump)} changed, and --dump-ir=changed left it out')
+        expect(is_there or meaning(dump) == meaning(dumps[i - 1]),
+               f'{name}: {os.path.basename(dump)} changed, and --dump-ir=changed left it out')
 
 
 def check_largest(folder):
@@ -137,7 +138,8 @@ def check_largest(folder):
     _, status, usage = os.wait4(pid, 0)
     seconds = time.monotonic() - started
     expect(status == 0, f'phase8_10b: status {status}')
-    print(f'phase8_10b: compiled in {seconds:.2f} s ({usage.ru_utime + usage.ru_stime:.2f} s of CPU), {usage.ru_maxrss / 1e3:.0f} MB', flush=True)
+    cpu = usage.ru_utime + usage.ru_stime
+    print(f'phase8_10b: compiled in {seconds:.2f} s ({cpu:.2f} s of CPU), {usage.ru_maxrss / 1e3:.0f} MB', flush=True)
     if not os.environ.get('ASAN_OPTIONS'):
         expect(usage.ru_maxrss * 1024 <= 500e6, f'phase8_10b: compiling takes {usage.ru_maxrss} KiB')
     estimate = json.loads(run(MUSEC, config, '--estimate', '--json')[0])
@@ -150,7 +152,8 @@ def check_largest(folder):
 def check_golden_files():
     for line in run(MUSEC, '--list-passes')[0].decode().splitlines():
         name = line.split()[0]
-        expect(os.path.exists(os.path.join(ROOT, f'tests/golden/passes/{name}.mir')), f'there is no tests/golden/passes/{name}.mir')
+        file = f'tests/golden/passes/{name}.mir'
+        expect(os.path.exists(os.path.join(ROOT, file)), f'there is no {file}')
 
 
 def main():

@@ -1,6 +1,7 @@
 // The passes keep the meaning of a model: for small configs of each kind, every function gives through the oracle, in
 // f64, the same results after the whole pipeline as after autodiff alone. Random numbers are part of the meaning: the
 // same op draws the same ones, however it is fused or repeated.
+#include "compiler/kernel_info.h"
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
 #include "tests/unit/model_env.h"
@@ -101,6 +102,15 @@ static void check_packed(const char *keys, ModelEnv *env, const MuseModule *modu
   model_env_destroy(written);
 }
 
+// Every kernel has the form that its skeleton takes for granted.
+static void check_kernels(const char *keys, const char *stage, const MuseModule *module) {
+  for (const MuseFunc *fn = module->first_func; fn; fn = fn->next)
+    for (const MuseOp *op = fn->body.first; op; op = op->next) {
+      const char *fault = op->kind == MUSE_OP_kernel ? muse_kernel_fault(op) : NULL;
+      cr_expect_null(fault, "@%s: a kernel that cannot be emitted %s: %s, config\n%s", fn->name, stage, fault, keys);
+    }
+}
+
 static const char *const functions[] = {"loss", "grad", "inspect", "decode", "norms", "update"};
 
 static void check(const char *keys, const char *const *pipeline, const char *stage) {
@@ -108,6 +118,7 @@ static void check(const char *keys, const char *const *pipeline, const char *sta
   int64_t vocab;
   MuseModule *plain = build(keys, only_autodiff, &vocab), *compiled = build(keys, pipeline, &vocab);
   ModelEnv *reference = model_env_create(17, vocab), *env = model_env_create(17, vocab);
+  check_kernels(keys, stage, compiled);
   model_env_run(reference, plain, "setup");
   model_env_run(env, compiled, "setup");
   model_env_run(env, compiled, "pack");
