@@ -14,7 +14,7 @@
 
 typedef struct Arguments {
   const char *output, *target, *emit, *dump_dir, *passes, *stop_after, *verify;
-  MuseTextList sets, dump_ir, skip;
+  MuseTextList operands, sets, dump_ir, skip;
   uint64_t memory_budget;
   int64_t bisect;
   bool check, estimate, json, time_passes, list_passes, list_ops, list_keys, version;
@@ -137,86 +137,85 @@ static MuseStatus write_output(MuseModule *module, const Arguments *a, MuseDiag 
   return muse_emit_module_text(module, form, a->target, a->output, diag);
 }
 
-static MuseStatus run(int argc, char **argv, MuseArena *arena, MuseDiag *diag) {
-  Arguments a = {.target = "cpu", .bisect = -1};
+static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, MuseDiag *diag) {
   const MuseOption table[] = {
-      {"output", 'o', MUSE_OPT_TEXT, "PLAN", "Write the plan (or what --emit asks for) to this file.", &a.output},
-      {"set", 0, MUSE_OPT_LIST, "KEY=VALUE", "Override a key of the config; may be repeated.", &a.sets},
+      {"output", 'o', MUSE_OPT_TEXT, "PLAN", "Write the plan (or what --emit asks for) to this file.", &a->output},
+      {"set", 0, MUSE_OPT_LIST, "KEY=VALUE", "Override a key of the config; may be repeated.", &a->sets},
       {"target", 0, MUSE_OPT_TEXT, "TARGET",
        "cpu (default), cpu:x86-64-v3, cpu:aarch64, cpu:avx512-vnni, ...: for --emit and reports; a plan runs on any "
        "device of its backend.",
-       &a.target},
+       &a->target},
       {"memory-budget", 0, MUSE_OPT_BYTES, "SIZE", "Refuse a plan that needs more memory, such as 8GiB.",
-       &a.memory_budget},
-      {"check", 0, MUSE_OPT_FLAG, NULL, "Check the config and compile, but write nothing.", &a.check},
-      {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a.estimate},
-      {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a.json},
+       &a->memory_budget},
+      {"check", 0, MUSE_OPT_FLAG, NULL, "Check the config and compile, but write nothing.", &a->check},
+      {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a->estimate},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a->json},
       {"emit", 0, MUSE_OPT_TEXT, "FORM", "mir, plan, llvm, asm or object (the last two need -o: a folder for object).",
-       &a.emit},
+       &a->emit},
       {"dump-ir", 0, MUSE_OPT_LIST, "WHEN",
-       "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a.dump_ir},
-      {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write dumps there, one file each, instead of to stderr.", &a.dump_dir},
-      {"passes", 0, MUSE_OPT_TEXT, "A,B,C", "Run these passes instead of the pipeline.", &a.passes},
-      {"stop-after", 0, MUSE_OPT_TEXT, "PASS", "Stop the pipeline after this pass.", &a.stop_after},
-      {"skip-pass", 0, MUSE_OPT_LIST, "PASS", "Leave this pass out; may be repeated.", &a.skip},
-      {"bisect", 0, MUSE_OPT_INT, "N", "Run only the first N passes.", &a.bisect},
-      {"verify", 0, MUSE_OPT_TEXT, "each", "The IR is verified after each pass; 'each' is the only mode.", &a.verify},
-      {"time-passes", 0, MUSE_OPT_FLAG, NULL, "Print the time of each pass.", &a.time_passes},
-      {"list-passes", 0, MUSE_OPT_FLAG, NULL, "List the passes and exit.", &a.list_passes},
-      {"list-ops", 0, MUSE_OPT_FLAG, NULL, "List the ops with their attributes and exit.", &a.list_ops},
-      {"list-keys", 0, MUSE_OPT_FLAG, NULL, "List the configuration keys and exit.", &a.list_keys},
-      {"version", 0, MUSE_OPT_FLAG, NULL, "Print the version and exit.", &a.version},
+       "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a->dump_ir},
+      {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write dumps there, one file each, instead of to stderr.", &a->dump_dir},
+      {"passes", 0, MUSE_OPT_TEXT, "A,B,C", "Run these passes instead of the pipeline.", &a->passes},
+      {"stop-after", 0, MUSE_OPT_TEXT, "PASS", "Stop the pipeline after this pass.", &a->stop_after},
+      {"skip-pass", 0, MUSE_OPT_LIST, "PASS", "Leave this pass out; may be repeated.", &a->skip},
+      {"bisect", 0, MUSE_OPT_INT, "N", "Run only the first N passes.", &a->bisect},
+      {"verify", 0, MUSE_OPT_TEXT, "each", "The IR is verified after each pass; 'each' is the only mode.", &a->verify},
+      {"time-passes", 0, MUSE_OPT_FLAG, NULL, "Print the time of each pass.", &a->time_passes},
+      {"list-passes", 0, MUSE_OPT_FLAG, NULL, "List the passes and exit.", &a->list_passes},
+      {"list-ops", 0, MUSE_OPT_FLAG, NULL, "List the ops with their attributes and exit.", &a->list_ops},
+      {"list-keys", 0, MUSE_OPT_FLAG, NULL, "List the configuration keys and exit.", &a->list_keys},
+      {"version", 0, MUSE_OPT_FLAG, NULL, "Print the version and exit.", &a->version},
       {0},
   };
-  MuseTextList operands = {0};
   bool help = false;
-  MUSE_TRY(muse_options_parse(argc, argv, table, &operands, &help, diag));
+  MUSE_TRY(muse_options_parse(argc, argv, table, &a->operands, &help, diag));
   if (help) {
     muse_options_help(table, "musec [options] CONFIG.yaml | DUMP.mir",
                       "Compiles a model configuration to a training plan.", stdout);
     return MUSE_OK;
   }
-  if (a.version) {
+  if (a->version) {
     puts("musec " MUSE_VERSION);
     return MUSE_OK;
   }
-  if (a.list_passes || a.list_ops || a.list_keys) {
-    print_lists(&a);
+  if (a->list_passes || a->list_ops || a->list_keys) {
+    print_lists(a);
     return MUSE_OK;
   }
-  if (operands.len != 1)
-    return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help", operands.len);
-  if (a.emit && !is_emit_form(a.emit))
-    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a.emit);
-  if (a.verify && strcmp(a.verify, "each") != 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a.verify);
-  MuseCompileOptions options = {.passes = {.dump = a.dump_ir.data,
-                                           .n_dump = a.dump_ir.len,
-                                           .dump_dir = a.dump_dir,
-                                           .skip = a.skip.data,
-                                           .n_skip = a.skip.len,
-                                           .stop_after = a.stop_after,
-                                           .bisect = a.bisect,
-                                           .time = a.time_passes}};
-  if (a.passes) options.pipeline = split_names(arena, a.passes);
+  if (a->operands.len != 1)
+    return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help", a->operands.len);
+  if (a->emit && !is_emit_form(a->emit))
+    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a->emit);
+  if (a->verify && strcmp(a->verify, "each") != 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a->verify);
+  MuseCompileOptions options = {.passes = {.dump = a->dump_ir.data,
+                                           .n_dump = a->dump_ir.len,
+                                           .dump_dir = a->dump_dir,
+                                           .skip = a->skip.data,
+                                           .n_skip = a->skip.len,
+                                           .stop_after = a->stop_after,
+                                           .bisect = a->bisect,
+                                           .time = a->time_passes}};
+  if (a->passes) options.pipeline = split_names(arena, a->passes);
   MuseModule *module = NULL;
-  MuseStatus status = load(operands.data[0], &a, arena, &options, &module, diag);
-  if (status == MUSE_OK && a.estimate) print_estimate(module, a.json);
-  if (status == MUSE_OK && !a.check && (a.output || a.emit || !a.estimate)) status = write_output(module, &a, diag);
-  if (status == MUSE_OK && a.output && !a.check && !a.json)
-    fprintf(stderr, "musec: wrote %s: %lld parameters\n", a.output, (long long)muse_model_parameters(module));
+  MuseStatus status = load(a->operands.data[0], a, arena, &options, &module, diag);
+  if (status == MUSE_OK && a->estimate) print_estimate(module, a->json);
+  if (status == MUSE_OK && !a->check && (a->output || a->emit || !a->estimate)) status = write_output(module, a, diag);
+  if (status == MUSE_OK && a->output && !a->check && !a->json)
+    fprintf(stderr, "musec: wrote %s: %lld parameters\n", a->output, (long long)muse_model_parameters(module));
   muse_module_destroy(module);
-  muse_text_list_free(&operands);
-  muse_text_list_free(&a.sets);
-  muse_text_list_free(&a.dump_ir);
-  muse_text_list_free(&a.skip);
   return status;
 }
 
 int main(int argc, char **argv) {
   MuseArena *arena = muse_arena_create();
   MuseDiag *diag = muse_diag_create();
-  MuseStatus status = run(argc, argv, arena, diag);
+  Arguments a = {.target = "cpu", .bisect = -1};
+  MuseStatus status = run(argc, argv, &a, arena, diag);
+  muse_text_list_free(&a.operands);
+  muse_text_list_free(&a.sets);
+  muse_text_list_free(&a.dump_ir);
+  muse_text_list_free(&a.skip);
   muse_diag_print(diag, stderr);
   muse_diag_destroy(diag);
   muse_arena_destroy(arena);
