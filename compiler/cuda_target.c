@@ -18,8 +18,8 @@ MuseStatus muse_cuda_target_parse(const char *text, MuseCudaTarget *out_target, 
     bool specific = *end == 'a';
     if (end[specific ? 1 : 0] == 0 && arch < 1000) {
       if (arch < 75)
-        return muse_error(diag, MUSE_ERR_INPUT, "target %s: the oldest architecture that MUSE generates code for is sm_75",
-                          text);
+        return muse_error(diag, MUSE_ERR_INPUT,
+                          "target %s: the oldest architecture that MUSE generates code for is sm_75", text);
       *out_target = (MuseCudaTarget){.arch = (int)arch, .specific = specific};
       return MUSE_OK;
     }

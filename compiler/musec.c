@@ -183,7 +183,8 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
     return MUSE_OK;
   }
   if (a->operands.len != 1)
-    return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help", a->operands.len);
+    return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help",
+                      a->operands.len);
   if (a->emit && !is_emit_form(a->emit))
     return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a->emit);
   if (a->verify && strcmp(a->verify, "each") != 0)

@@ -79,7 +79,8 @@ static MuseStatus look_up(MuseNvrtc *n, MuseDiag *diag) {
   NVRTC_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
   if (n->nvrtcVersion(&n->major, &n->minor) != 0 || n->major < OLDEST_MAJOR)
-    return muse_error(diag, MUSE_ERR_FAILED, "%s is NVRTC %d.%d; MUSE needs version 12 or 13", n->path, n->major, n->minor);
+    return muse_error(diag, MUSE_ERR_FAILED, "%s is NVRTC %d.%d; MUSE needs version 12 or 13", n->path, n->major,
+                      n->minor);
   int count = 0;
   if (n->nvrtcGetNumSupportedArchs(&count) != 0 || count < 1 || count > MAX_ARCHITECTURES ||
       n->nvrtcGetSupportedArchs(n->architecture) != 0)
@@ -97,9 +98,10 @@ MuseStatus muse_nvrtc_open(const char *path, MuseNvrtc **out_nvrtc, MuseDiag *di
     const char *why = access(path, R_OK) == 0 ? dlerror() : "there is no such file";
     status = muse_error(diag, MUSE_ERR_FAILED, "--nvrtc %s cannot be loaded: %s", path, why ? why : "not a library");
   } else if (!n->library) {
-    status = muse_error(diag, MUSE_ERR_FAILED,
-                        "NVRTC, the run-time compiler of CUDA, was not found; install it (libnvrtc.so.12 or .13, in CUDA's "
-                        "package cuda-nvrtc) or say where it is with --nvrtc PATH");
+    status = muse_error(
+        diag, MUSE_ERR_FAILED,
+        "NVRTC, the run-time compiler of CUDA, was not found; install it (libnvrtc.so.12 or .13, in CUDA's "
+        "package cuda-nvrtc) or say where it is with --nvrtc PATH");
   } else {
     status = look_up(n, diag);
   }

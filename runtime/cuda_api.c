@@ -46,9 +46,10 @@ static MuseStatus load(MuseCuda *cuda, MuseDiag *diag) {
   MUSE_TRY(muse_cuda_check(cuda, result, "starting the CUDA driver", diag));
   MUSE_TRY(muse_cuda_check(cuda, cuda->driver_version(&cuda->version), "asking the driver's version", diag));
   if (cuda->version < OLDEST_VERSION)
-    return muse_error(diag, MUSE_ERR_FAILED,
-                      "the NVIDIA driver supports CUDA %d.%d only; install one that supports 12.0 or newer (525 or newer)",
-                      cuda->version / 1000, cuda->version % 1000 / 10);
+    return muse_error(
+        diag, MUSE_ERR_FAILED,
+        "the NVIDIA driver supports CUDA %d.%d only; install one that supports 12.0 or newer (525 or newer)",
+        cuda->version / 1000, cuda->version % 1000 / 10);
   return MUSE_OK;
 }
 
@@ -69,7 +70,8 @@ int muse_cuda_device_count(const MuseCuda *cuda) {
 MuseStatus muse_cuda_device(const MuseCuda *cuda, int index, MuseCudaDevice *out_device, MuseDiag *diag) {
   MuseCudaDevice d = {.index = index};
   int n = muse_cuda_device_count(cuda), major = 0, minor = 0;
-  if (index < 0 || index >= n) return muse_error(diag, MUSE_ERR_INPUT, "there is no GPU %d; this machine has %d", index, n);
+  if (index < 0 || index >= n)
+    return muse_error(diag, MUSE_ERR_INPUT, "there is no GPU %d; this machine has %d", index, n);
   MUSE_TRY(muse_cuda_check(cuda, cuda->device_get(&d.handle, index), "asking for a GPU", diag));
   MUSE_TRY(muse_cuda_check(cuda, cuda->device_name(d.name, sizeof d.name, d.handle), "asking a GPU's name", diag));
   MUSE_TRY(muse_cuda_check(cuda, cuda->device_memory(&d.memory_bytes, d.handle), "asking a GPU's memory", diag));
@@ -84,9 +86,10 @@ MuseStatus muse_cuda_device(const MuseCuda *cuda, int index, MuseCudaDevice *out
 
 MuseStatus muse_cuda_suits_nvrtc(const MuseCuda *cuda, int nvrtc_major, MuseDiag *diag) {
   if (cuda->version / 1000 >= nvrtc_major) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_FAILED,
-                    "the NVIDIA driver supports CUDA %d.%d, but NVRTC %d makes code for newer ones; install a driver that "
-                    "supports CUDA %d (%d or newer), or NVRTC %d and say where it is with --nvrtc PATH",
-                    cuda->version / 1000, cuda->version % 1000 / 10, nvrtc_major, nvrtc_major,
-                    nvrtc_major == 12 ? 525 : 580, cuda->version / 1000);
+  return muse_error(
+      diag, MUSE_ERR_FAILED,
+      "the NVIDIA driver supports CUDA %d.%d, but NVRTC %d makes code for newer ones; install a driver that "
+      "supports CUDA %d (%d or newer), or NVRTC %d and say where it is with --nvrtc PATH",
+      cuda->version / 1000, cuda->version % 1000 / 10, nvrtc_major, nvrtc_major, nvrtc_major == 12 ? 525 : 580,
+      cuda->version / 1000);
 }

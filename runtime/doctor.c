@@ -139,7 +139,8 @@ static void report_gpus(Report *r, const MuseCuda *cuda, MuseDiag *diag) {
       muse_str_appendf(&r->text, ",\"architecture\":\"sm_%d\",\"multiprocessors\":%d,\"memory_bytes\":%llu}", d.arch,
                        d.multiprocessors, (unsigned long long)d.memory_bytes);
     } else {
-      printf("%-14s %s, sm_%d, %d multiprocessors, %s\n", "GPU", d.name, d.arch, d.multiprocessors, muse_str_text(&memory));
+      printf("%-14s %s, sm_%d, %d multiprocessors, %s\n", "GPU", d.name, d.arch, d.multiprocessors,
+             muse_str_text(&memory));
     }
     muse_str_free(&memory);
   }

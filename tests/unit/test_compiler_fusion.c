@@ -2,7 +2,7 @@
 // is fused, the results stay, every kernel has the form that its skeleton takes for granted, and no kernels wait for
 // each other.
 #include "compiler/kernel_info.h"
-#include "model_env.h"
+#include "tests/unit/model_env.h"
 
 #include "ir/base/philox.h"
 #include "ir/text.h"
@@ -46,7 +46,9 @@ static MuseValue *pick_shape(Program *p, int64_t rows, int64_t columns) {
   return p->values[columns == rows ? 1 : 0]; // arguments
 }
 
-static bool broadcasts(MuseType a, MuseType b) { return muse_type_broadcasts_to(a, b) || muse_type_broadcasts_to(b, a); }
+static bool broadcasts(MuseType a, MuseType b) {
+  return muse_type_broadcasts_to(a, b) || muse_type_broadcasts_to(b, a);
+}
 
 static MuseValue *quantised_product(Program *p) {
   MuseValue *operands[] = {p->q, p->trits};
@@ -86,7 +88,8 @@ static MuseModule *random_program(uint32_t seed) {
   p.fn = muse_func_create(p.module, "f");
   p.b = muse_builder_at_end(p.module, &p.fn->body);
   const MuseType types[] = {muse_type2(MUSE_F32, ROWS, COLUMNS), muse_type2(MUSE_F32, COLUMNS, COLUMNS),
-                            muse_type2(MUSE_F32, ROWS, 1), muse_type2(MUSE_F32, 1, COLUMNS), muse_scalar_type(MUSE_F32)};
+                            muse_type2(MUSE_F32, ROWS, 1), muse_type2(MUSE_F32, 1, COLUMNS),
+                            muse_scalar_type(MUSE_F32)};
   for (int i = 0; i < 5; i++) p.values[p.n++] = argument(&p, types[i]);
   p.q = argument(&p, muse_type2(MUSE_I8, ROWS, COLUMNS));
   p.trits = argument(&p, muse_type2(MUSE_T2, COLUMNS, COLUMNS));
@@ -140,7 +143,8 @@ static void check(uint32_t seed, const char *const *pipeline) {
   MuseModule *plain = random_program(seed), *fused = random_program(seed);
   MuseDiag *diag = muse_diag_create();
   cr_assert_eq(muse_ops_verify(plain, diag), MUSE_OK, "program %u: %s", seed, muse_diag_message(diag, 0));
-  cr_assert_eq(muse_pipeline_run(pipeline, fused, NULL, diag), MUSE_OK, "program %u: %s", seed, muse_diag_message(diag, 0));
+  cr_assert_eq(muse_pipeline_run(pipeline, fused, NULL, diag), MUSE_OK, "program %u: %s", seed,
+               muse_diag_message(diag, 0));
   check_kernels(fused, seed);
   ModelEnv *reference = model_env_create(seed, 2), *env = model_env_create(seed, 2);
   set_packed(reference, plain);
