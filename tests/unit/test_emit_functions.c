@@ -185,7 +185,7 @@ Test(emit_targets, host_levels) {
   // Below a limit the best level is taken, and never one above it.
   for (int limit = MUSE_CPU_SCALAR; limit <= MUSE_CPU_NEON_DOT; limit++) {
     cr_assert(muse_llvm_host_target((MuseCpuLevel)limit, false, &target));
-    cr_expect_leq(target.level, limit);
+    cr_expect_leq((int)target.level, limit);
     MuseCpuTarget exact;
     if (muse_llvm_host_target((MuseCpuLevel)limit, true, &exact)) cr_expect_eq(exact.level, target.level);
   }
