@@ -59,9 +59,8 @@ static void store_at(MuseLlvm *ll, const Green *cx, int index, LLVMValueRef at, 
   if (result >= 0) muse_llvm_store(ll, MUSE_F32, muse_llvm_result(ll, result), at, value, ll->lanes, cx->active);
 }
 
-// With g = e - 1 the recurrence g_t = 1/(m_t - g_{t-1}) is e_t = u/(1 + u), u = kappa_t + i eta + e_{t-1} (e = 1 before
-// a document), which keeps what small kappa and eta have in digits: 2 + kappa would round them away, and g is near -1
-// there. u/(1 + u) = (u + |u|^2)/|1 + u|^2, and |1 + u| >= 1.
+// e_t = u/(1 + u), u = kappa_t + i eta + e_{t-1} (e = 1 before a document), which keeps what small kappa and eta have
+// in digits: 2 + kappa would round them away. u/(1 + u) = (u + |u|^2)/|1 + u|^2, and |1 + u| >= 1.
 static void forward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
@@ -76,13 +75,15 @@ static void forward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMValueRef inverse = LLVMBuildFDiv(b, one, muse_llvm_fma(ll, below, below, ui2), "");
   re = LLVMBuildFMul(b, muse_llvm_fma(ll, ur, below, ui2), inverse, "");
   im = LLVMBuildFMul(b, ui, inverse, "");
-  store_at(ll, cx, 0, at, LLVMBuildFSub(b, re, one, ""));
+  store_at(ll, cx, 0, at, re);
   store_at(ll, cx, 1, at, im);
   muse_llvm_loop_next(&loop, 0, re);
   muse_llvm_loop_next(&loop, 1, im);
   muse_llvm_loop_end(ll, &loop);
 }
 
+// g^2 lambda with g = e - 1, e = x + i y, as lambda - (2e - e^2) lambda, 2e - e^2 = x (2 - x) + y^2 + 2i y (1 - x): the
+// correction is small where g is near -1, and so are its errors.
 static void backward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMBuilderRef b = ll->b;
   LLVMTypeRef type = muse_llvm_vector(ll->f32, ll->lanes);
@@ -92,13 +93,15 @@ static void backward_heads(MuseLlvm *ll, const Green *cx) {
   LLVMValueRef next_re = muse_llvm_loop_carry(ll, &loop, zero), next_im = muse_llvm_loop_carry(ll, &loop, zero);
   LLVMValueRef deta = muse_llvm_loop_carry(ll, &loop, zero);
   LLVMValueRef t = LLVMBuildSub(b, last, loop.index, ""), at = place(ll, cx, t);
-  LLVMValueRef gr = load_at(ll, cx, 0, at), gi = load_at(ll, cx, 1, at);
+  LLVMValueRef x = load_at(ll, cx, 0, at), y = load_at(ll, cx, 1, at);
   LLVMValueRef lr = LLVMBuildFAdd(b, load_at(ll, cx, 3, at), next_re, "");
   LLVMValueRef li = LLVMBuildFSub(b, next_im, load_at(ll, cx, 4, at), "");
-  LLVMValueRef sr = muse_llvm_fma(ll, gr, gr, LLVMBuildFNeg(b, LLVMBuildFMul(b, gi, gi, ""), ""));
-  LLVMValueRef half = LLVMBuildFMul(b, gr, gi, ""), si = LLVMBuildFAdd(b, half, half, "");
-  LLVMValueRef wr = muse_llvm_fma(ll, sr, lr, LLVMBuildFNeg(b, LLVMBuildFMul(b, si, li, ""), ""));
-  LLVMValueRef wi = muse_llvm_fma(ll, sr, li, LLVMBuildFMul(b, si, lr, ""));
+  LLVMValueRef one = muse_llvm_const(type, 1), two = muse_llvm_const(type, 2);
+  LLVMValueRef sr = muse_llvm_fma(ll, x, LLVMBuildFSub(b, two, x, ""), LLVMBuildFMul(b, y, y, ""));
+  LLVMValueRef si = LLVMBuildFMul(b, LLVMBuildFAdd(b, y, y, ""), LLVMBuildFSub(b, one, x, ""), "");
+  LLVMValueRef sili = LLVMBuildFNeg(b, LLVMBuildFMul(b, si, li, ""), "");
+  LLVMValueRef wr = LLVMBuildFSub(b, lr, muse_llvm_fma(ll, sr, lr, sili), "");
+  LLVMValueRef wi = LLVMBuildFSub(b, li, muse_llvm_fma(ll, sr, li, LLVMBuildFMul(b, si, lr, "")), "");
   store_at(ll, cx, 0, at, wr);
   LLVMValueRef first = starts_document(ll, cx, t);
   muse_llvm_loop_next(&loop, 0, LLVMBuildSelect(b, first, zero, wr, ""));

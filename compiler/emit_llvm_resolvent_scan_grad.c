@@ -114,7 +114,8 @@ static void store_green_gradient(MuseLlvm *ll, const MuseScanChunk *cx, MuseComp
   MuseComplexValue z = muse_scan_load(ll, cx, MUSE_SCAN_Z, t, 1);
   MuseComplexValue total =
       muse_complex_add(ll, muse_complex_add(ll, across, rectangle), muse_complex_add(ll, after, z));
-  MuseComplexValue g = muse_scan_g(ll, cx, t, &first); // lambda = total / g = total conj(g) / |g|^2
+  // lambda = total / g = total conj(g) / |g|^2
+  MuseComplexValue g = muse_scan_g_of_e(ll, muse_scan_e(ll, cx, t, &first));
   LLVMValueRef norm = muse_llvm_fma(ll, g.re, g.re, LLVMBuildFMul(b, g.im, g.im, ""));
   MuseComplexValue lambda = muse_complex_mul(ll, total, (MuseComplexValue){g.re, LLVMBuildFNeg(b, g.im, "")});
   store_token(ll, cx, 3, t, LLVMBuildFDiv(b, lambda.re, norm, ""));

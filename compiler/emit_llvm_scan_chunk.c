@@ -117,28 +117,39 @@ void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLV
 
 // ---- the kernel of a chunk ----
 
-MuseComplexValue muse_scan_g(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, LLVMValueRef *out_first) {
+MuseComplexValue muse_scan_e(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, LLVMValueRef *out_first) {
   LLVMValueRef last = LLVMBuildSub(ll->b, cx->valid, muse_llvm_i64(ll, 1), "");
   LLVMValueRef token = add(ll, cx->t0, muse_llvm_min(ll, t, last, false));
   LLVMValueRef at = add(ll, cx->tokens, mul(ll, token, cx->layout.H));
   LLVMValueRef missing = LLVMBuildICmp(ll->b, LLVMIntSGE, t, cx->valid, "");
-  MuseComplexValue g;
-  g.re = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, 3)), at, 1, NULL);
-  g.im = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, 4)), at, 1, NULL);
+  MuseComplexValue e;
+  e.re = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, 3)), at, 1, NULL);
+  e.im = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, 4)), at, 1, NULL);
   LLVMValueRef doc = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, 5));
   LLVMValueRef begin = muse_llvm_load(ll, MUSE_I32, doc, add(ll, mul(ll, cx->row, cx->layout.T), token), 1, NULL);
   *out_first = LLVMBuildICmp(ll->b, LLVMIntEQ, begin, LLVMBuildTrunc(ll->b, token, ll->i32, ""), "");
-  return muse_complex_select(ll, missing, g);
+  e.re = LLVMBuildSelect(ll->b, missing, muse_llvm_f32(ll, 1), e.re, "");
+  e.im = LLVMBuildSelect(ll->b, missing, muse_llvm_f32(ll, 0), e.im, "");
+  return e;
 }
 
 static MuseComplexValue negate(MuseLlvm *ll, MuseComplexValue x) {
   return (MuseComplexValue){LLVMBuildFNeg(ll->b, x.re, ""), LLVMBuildFNeg(ll->b, x.im, "")};
 }
 
+// -g x = (1 - e) x as x - e x: 1 - e is never rounded, whose errors would be alike for all tokens of a slow head.
+static MuseComplexValue times_minus_g(MuseLlvm *ll, MuseComplexValue x, MuseComplexValue e) {
+  return muse_complex_sub(ll, x, muse_complex_mul(ll, e, x));
+}
+
+MuseComplexValue muse_scan_g_of_e(MuseLlvm *ll, MuseComplexValue e) {
+  return (MuseComplexValue){LLVMBuildFSub(ll->b, e.re, muse_llvm_const(LLVMTypeOf(e.re), 1), ""), e.im};
+}
+
 // One vector of row t of A: the row before times f_t, and g_t at s = t.
-static MuseComplexValue next_row(MuseLlvm *ll, MuseComplexValue before, MuseComplexValue f, MuseComplexValue g,
+static MuseComplexValue next_row(MuseLlvm *ll, MuseComplexValue before, MuseComplexValue e, MuseComplexValue g,
                                  LLVMValueRef first, LLVMValueRef is_diagonal) {
-  MuseComplexValue row = muse_complex_select(ll, first, muse_complex_mul(ll, before, f));
+  MuseComplexValue row = muse_complex_select(ll, first, times_minus_g(ll, before, e));
   row.re = LLVMBuildSelect(ll->b, is_diagonal, g.re, row.re, "");
   row.im = LLVMBuildSelect(ll->b, is_diagonal, g.im, row.im, "");
   return row;
@@ -185,10 +196,10 @@ void muse_scan_rows(MuseLlvm *ll, MuseScanChunk *cx, bool grad, bool scale_queri
   MuseComplexValue p = {muse_llvm_loop_carry(ll, &token, muse_llvm_f32(ll, 1)), NULL};
   p.im = muse_llvm_loop_carry(ll, &token, muse_llvm_f32(ll, 0));
   LLVMValueRef t = token.index, first;
-  MuseComplexValue g = muse_scan_g(ll, cx, t, &first), f = negate(ll, g);
-  p = muse_complex_select(ll, first, muse_complex_mul(ll, p, f));
+  MuseComplexValue e = muse_scan_e(ll, cx, t, &first), g = muse_scan_g_of_e(ll, e);
+  p = muse_complex_select(ll, first, times_minus_g(ll, p, e));
   muse_scan_store(ll, cx, MUSE_SCAN_P, t, p, 1);
-  MuseComplexValue gs = muse_complex_splat(ll, g), fs = muse_complex_splat(ll, f);
+  MuseComplexValue gs = muse_complex_splat(ll, g), es = muse_complex_splat(ll, e);
 
   LLVMValueRef lane = muse_llvm_iota(ll, ll->i32, ll->lanes);
   LLVMValueRef t32 = muse_llvm_splat(ll, LLVMBuildTrunc(ll->b, t, ll->i32, ""), ll->lanes);
@@ -201,7 +212,7 @@ void muse_scan_rows(MuseLlvm *ll, MuseScanChunk *cx, bool grad, bool scale_queri
   LLVMValueRef s0 = LLVMBuildTrunc(ll->b, column.index, ll->i32, "");
   LLVMValueRef s = LLVMBuildAdd(ll->b, lane, muse_llvm_splat(ll, s0, ll->lanes), "");
   MuseComplexValue a = muse_scan_load(ll, cx, MUSE_SCAN_A, column.index, ll->lanes);
-  a = next_row(ll, a, fs, gs, first, LLVMBuildICmp(ll->b, LLVMIntEQ, s, t32, ""));
+  a = next_row(ll, a, es, gs, first, LLVMBuildICmp(ll->b, LLVMIntEQ, s, t32, ""));
   muse_scan_store(ll, cx, MUSE_SCAN_A, column.index, a, ll->lanes);
   MuseComplexValue x = apply_row(ll, cx, grad, a, t, column.index, LLVMBuildICmp(ll->b, LLVMIntSGT, s, t32, ""));
   if (grad) {
@@ -230,9 +241,9 @@ void muse_scan_last_row(MuseLlvm *ll, MuseScanChunk *cx) {
   MuseComplexValue after = {muse_llvm_loop_carry(ll, &loop, muse_llvm_f32(ll, 1)), NULL}; // f of the later tokens
   after.im = muse_llvm_loop_carry(ll, &loop, muse_llvm_f32(ll, 0));
   LLVMValueRef t = LLVMBuildSub(ll->b, last, loop.index, "");
-  MuseComplexValue g = muse_scan_g(ll, cx, t, &first), a = muse_complex_mul(ll, after, g);
-  muse_scan_store(ll, cx, MUSE_SCAN_A, t, a, 1);
-  after = muse_complex_select(ll, first, negate(ll, a));
+  after = times_minus_g(ll, after, muse_scan_e(ll, cx, t, &first));
+  muse_scan_store(ll, cx, MUSE_SCAN_A, t, negate(ll, after), 1);
+  after = muse_complex_select(ll, first, after);
   muse_llvm_loop_next(&loop, 0, after.re);
   muse_llvm_loop_next(&loop, 1, after.im);
   muse_llvm_loop_end(ll, &loop);

@@ -58,8 +58,9 @@ MuseComplexValue muse_scan_load(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanR
 void muse_scan_store(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanRow row, LLVMValueRef index, MuseComplexValue x,
                      int lanes);
 
-// g of token t of the chunk (0 past the end of the row), and whether a document begins there.
-MuseComplexValue muse_scan_g(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, LLVMValueRef *out_first);
+// e = 1 + g of token t of the chunk (1 past the end of the row), and whether a document begins there.
+MuseComplexValue muse_scan_g_of_e(MuseLlvm *ll, MuseComplexValue e); // e - 1
+MuseComplexValue muse_scan_e(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef t, LLVMValueRef *out_first);
 
 // Walks the rows of A. On entry tile m holds M_ts = q_t.k_s (and tile n, for the gradient, N_ts = do_t.v_s) for s <= t;
 // on exit m holds Re(A) o M (and n Re(A) o N) there; the rows A, P (and SUM, COL) are filled. `scale_queries`: tile

@@ -113,13 +113,18 @@ int64_t muse_model_parameters(const MuseModule *module) {
 // ---- functions over rows ----
 
 // What a layer shows of itself besides its result.
-typedef struct LayerReport { MuseValue *g_re, *g_im, *kappa, *eta; } LayerReport;
+typedef struct LayerReport { MuseValue *e_re, *g_im, *kappa, *eta; } LayerReport; // e = 1 + g
+
+// Re g of 1 + Re g.
+static MuseValue *re_of_g(MuseLowering *lw, const LayerReport *r) {
+  return muse_build_binary(&lw->b, MUSE_OP_sub, r->e_re, muse_build_const(&lw->b, 1));
+}
 
 static MuseValue *resolvent(MuseLowering *lw, const MuseMixerInputs *in, int layer, LayerReport *report) {
   muse_lower_at(lw, "use_birman_schwinger", layer);
   MuseOp *green = muse_build_op(&lw->b, MUSE_OP_green_scan, 3, (MuseValue *[]){in->kappa, in->eta, lw->doc}, NULL);
   *report = (LayerReport){green->results[0], green->results[1], in->kappa, in->eta};
-  MuseValue *operands[] = {in->q_hat, in->k_hat, in->v, report->g_re, report->g_im, lw->doc};
+  MuseValue *operands[] = {in->q_hat, in->k_hat, in->v, report->e_re, report->g_im, lw->doc};
   return muse_build_op(&lw->b, MUSE_OP_resolvent_scan, 6, operands, NULL)->results[0];
 }
 
@@ -164,10 +169,11 @@ static void report_layer(MuseLowering *lw, MuseResultList *results, const LayerR
   MuseBuilder *b = &lw->b;
   const MuseConfig *c = lw->cfg;
   char name[64];
-  if (!r->g_re) return;
+  if (!r->e_re) return;
   if (c->use_lap) {
     muse_lower_at(lw, "use_lap", index);
-    MuseValue *square = muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, r->g_re, r->g_re),
+    MuseValue *g_re = re_of_g(lw, r);
+    MuseValue *square = muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, g_re, g_re),
                                           muse_build_binary(b, MUSE_OP_mul, r->g_im, r->g_im));
     snprintf(name, sizeof name, "lap.max_g2.%d", index);
     muse_lower_result(lw, results, max_all(lw, square), name);
@@ -209,9 +215,9 @@ static void lower_inspect(const MuseConfig *c, MuseModule *module) {
     LayerReport r;
     char name[64];
     x = layer(&lw, x, i, &r);
-    if (!r.g_re) continue;
+    if (!r.e_re) continue;
     snprintf(name, sizeof name, "green.%d.re", i);
-    muse_lower_result(&lw, results, r.g_re, name);
+    muse_lower_result(&lw, results, re_of_g(&lw, &r), name);
     snprintf(name, sizeof name, "green.%d.im", i);
     muse_lower_result(&lw, results, r.g_im, name);
   }

@@ -4,8 +4,8 @@
 //   keep f32[]       0 when the token starts a document (the BK state is forgotten), else 1
 //   window_mask f32[W]  added to the scores of the ring's slots: 0, or -1e30 for slots that hold nothing of the
 //   document
-// State of layer N: state.N.s_re, s_im [H,d,d] (rows: value, columns: key), g_re, g_im [1,1,H]; ring.N.k [H,W,d],
-// ring.N.v [H,d,W] (transposed, so that both sums run over the last dimension), ring.N.beta [H,W].
+// State of layer N: state.N.s_re, s_im [H,d,d] (rows: value, columns: key), e_re, e_im [1,1,H] (1 + g); ring.N.k
+// [H,W,d], ring.N.v [H,d,W] (transposed, so that both sums run over the last dimension), ring.N.beta [H,W].
 #include "compiler/blocks.h"
 
 #include <stdlib.h>
@@ -30,42 +30,43 @@ static MuseValue *state(Decoder *x, int layer, const char *name, MuseType type, 
   return muse_lower_input(&x->lw, full, type, "state");
 }
 
-// g = 1/(m - g'), m = -(2+kappa) - i eta, g' = keep * previous g
-static void green_step(Decoder *x, const MuseMixerInputs *in, int layer, MuseValue **g_re, MuseValue **g_im) {
-  MuseBuilder *b = &x->lw.b;
+// g = 1/(m - g'), m = -(2+kappa) - i eta, g' = keep * previous g, as e = 1 + g = u/(1+u), u = kappa + i eta + e' (see
+// ops/green_scan.c); e' is exactly the previous e, or exactly 1, whatever it was.
+static void green_step(Decoder *x, const MuseMixerInputs *in, int layer, MuseValue **e_re, MuseValue **e_im) {
+  MuseValue *one = muse_build_const(&x->lw.b, 1);
   char re_name[64], im_name[64];
   MuseType type = muse_type3(MUSE_F32, 1, 1, x->H);
-  MuseValue *p_re = mul(x, state(x, layer, "g_re", type, re_name), x->keep);
-  MuseValue *p_im = mul(x, state(x, layer, "g_im", type, im_name), x->keep);
-  MuseValue *re = muse_build_unary(
-      b, MUSE_OP_neg, binary(x, MUSE_OP_add, binary(x, MUSE_OP_add, in->kappa, muse_build_const(b, 2)), p_re));
-  MuseValue *im = muse_build_unary(b, MUSE_OP_neg,
-                                   binary(x, MUSE_OP_add, p_im, reshape(x, in->eta, 3, (int64_t[]){1, 1, x->H})));
-  MuseValue *norm2 = binary(x, MUSE_OP_add, mul(x, re, re), mul(x, im, im));
-  *g_re = binary(x, MUSE_OP_div, re, norm2);
-  *g_im = muse_build_unary(b, MUSE_OP_neg, binary(x, MUSE_OP_div, im, norm2));
-  muse_lower_result(&x->lw, x->results, *g_re, re_name);
-  muse_lower_result(&x->lw, x->results, *g_im, im_name);
+  MuseValue *p_re = mul(x, state(x, layer, "e_re", type, re_name), x->keep);
+  MuseValue *p_im = mul(x, state(x, layer, "e_im", type, im_name), x->keep);
+  p_re = binary(x, MUSE_OP_add, p_re, binary(x, MUSE_OP_sub, one, x->keep));
+  MuseValue *re = binary(x, MUSE_OP_add, in->kappa, p_re);
+  MuseValue *im = binary(x, MUSE_OP_add, p_im, reshape(x, in->eta, 3, (int64_t[]){1, 1, x->H}));
+  MuseValue *below = binary(x, MUSE_OP_add, re, one), *im2 = mul(x, im, im);
+  MuseValue *norm2 = binary(x, MUSE_OP_add, mul(x, below, below), im2);
+  *e_re = binary(x, MUSE_OP_div, binary(x, MUSE_OP_add, mul(x, re, below), im2), norm2);
+  *e_im = binary(x, MUSE_OP_div, im, norm2);
+  muse_lower_result(&x->lw, x->results, *e_re, re_name);
+  muse_lower_result(&x->lw, x->results, *e_im, im_name);
 }
 
-// S = g (k v^T - S'), o = Re(q^T S), with S stored as [value, key]
+// S = g (k v^T - S') = e (k v^T - S') - (k v^T - S'), o = Re(q^T S), with S stored as [value, key]
 static MuseValue *resolvent_step(Decoder *x, const MuseMixerInputs *in, int layer, MuseValue **out_g_im) {
   MuseBuilder *b = &x->lw.b;
   char re_name[64], im_name[64];
   MuseType type = muse_type3(MUSE_F32, x->H, x->d, x->d);
-  MuseValue *g_re, *g_im;
+  MuseValue *e_re, *g_im;
   muse_lower_at(&x->lw, "use_birman_schwinger", layer);
-  green_step(x, in, layer, &g_re, &g_im);
+  green_step(x, in, layer, &e_re, &g_im);
   *out_g_im = g_im;
-  MuseValue *gr = reshape(x, g_re, 3, (int64_t[]){x->H, 1, 1}), *gi = reshape(x, g_im, 3, (int64_t[]){x->H, 1, 1});
+  MuseValue *er = reshape(x, e_re, 3, (int64_t[]){x->H, 1, 1}), *gi = reshape(x, g_im, 3, (int64_t[]){x->H, 1, 1});
   MuseValue *q = reshape(x, in->q_hat, 3, (int64_t[]){x->H, 1, x->d}),
             *k = reshape(x, in->k_hat, 3, (int64_t[]){x->H, 1, x->d});
   MuseValue *v = reshape(x, in->v, 3, (int64_t[]){x->H, x->d, 1});
   MuseValue *s_re = mul(x, state(x, layer, "s_re", type, re_name), x->keep);
   MuseValue *s_im = mul(x, state(x, layer, "s_im", type, im_name), x->keep);
   MuseValue *a = binary(x, MUSE_OP_sub, mul(x, v, k), s_re); // kv - S = a - i s_im
-  MuseValue *re = binary(x, MUSE_OP_add, mul(x, a, gr), mul(x, s_im, gi));
-  MuseValue *im = binary(x, MUSE_OP_sub, mul(x, a, gi), mul(x, s_im, gr));
+  MuseValue *re = binary(x, MUSE_OP_sub, binary(x, MUSE_OP_add, mul(x, a, er), mul(x, s_im, gi)), a);
+  MuseValue *im = binary(x, MUSE_OP_add, binary(x, MUSE_OP_sub, mul(x, a, gi), mul(x, s_im, er)), s_im);
   muse_lower_result(&x->lw, x->results, re, re_name);
   muse_lower_result(&x->lw, x->results, im, im_name);
   MuseValue *o = muse_build_reduce_last(b, MUSE_OP_reduce_sum, mul(x, re, q));

@@ -10,8 +10,8 @@
 // tokens are walked one by one. The gradient leaves one partial deta per row in the workspace; a second stage adds them
 // in row order.
 //
-// resolvent_scan: a task is one head of one row, walked in chunks of C tokens. With f_u = -g_u (0 where a document
-// begins)
+// resolvent_scan: a task is one head of one row, walked in chunks of C tokens. With f_u = -g_u = 1 - e_u (0 where
+// a document begins)
 //   A_ts = g_s f_{s+1} ... f_t (s <= t in the chunk)        P_t = f_{t0} ... f_t
 //   o_t = sum_s Re(A_ts) (q_t.k_s) v_s + Re(P_t q_t^T S)    S' = P_C S + sum_s A_Cs k_s v_s^T
 // so that all but a recurrence over rows of A is products of tiles. The work per token does not depend on T.

@@ -3,7 +3,13 @@
 //
 //   m_t = -(2 + kappa_t) - i eta        g_t = 1 / (m_t - g_{t-1}),  g_{t-1} = 0 where a document begins
 //
-// Complex values travel as two real tensors; the cotangents are the real ones, dRe = dL/dRe g and dIm = dL/dIm g. With
+// Results are e = 1 + g as 1 + Re g and Im g: near the band edge (kappa and eta small) g is near -1, and what the scans
+// multiply over many tokens is -g = 1 - e. Rounded as g, e would keep few of its digits, and the errors of all tokens
+// would be nearly the same and so add up. The recurrence is
+//   e_t = u / (1 + u),  u = kappa_t + i eta + e_{t-1},  e_{t-1} = 1 where a document begins
+//
+// Complex values travel as two real tensors; the cotangents are the real ones, dRe = dL/dRe g and dIm = dL/dIm g (e has
+// the same). With
 // lambda = dRe - i dIm the differential is dL = Re(lambda dg), so that holomorphic rules apply:
 //   dg_t = g_t^2 (dg_{t-1} - dm_t),  dm_t = -dkappa_t - i deta
 //   w_t = g_t^2 lambda_t,  lambda_{t-1} += w_t (not across a document start),  dkappa_t = Re w_t,  deta = -sum_t Im w_t
@@ -33,14 +39,14 @@ void muse_eval_green_scan(const MuseEval *eval, const MuseOp *op, const MuseTens
   const int64_t B = in[0].type.dim[0], T = in[0].type.dim[1], H = in[0].type.dim[2];
   for (int64_t b = 0; b < B; b++)
     for (int64_t h = 0; h < H; h++) {
-      double complex g = 0;
+      double complex e = 1;
       for (int64_t t = 0; t < T; t++) {
         const int64_t i = (b * T + t) * H + h;
-        const double complex m = -(2 + in[0].data[i]) - I * in[1].data[h];
         const bool first = (int64_t)in[2].data[b * T + t] == t;
-        g = 1 / (m - (first ? 0 : g));
-        out[0].data[i] = creal(g);
-        out[1].data[i] = cimag(g);
+        const double complex u = in[0].data[i] + I * in[1].data[h] + (first ? 1 : e);
+        e = u / (1 + u);
+        out[0].data[i] = creal(e);
+        out[1].data[i] = cimag(e);
       }
     }
 }
@@ -61,15 +67,16 @@ void muse_grad_green_scan(MuseGrad *g) {
 MuseStatus muse_infer_green_scan_grad(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType g = op->operands[0]->type;
   if (g.dtype != MUSE_F32 || g.rank != 3)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "green_scan_grad: the first operand (Re g) must be f32[B,T,H]");
-  static const char *const names[5] = {"Re g", "Im g", "doc", "dRe", "dIm"};
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "green_scan_grad: the first operand (1 + Re g) must be f32[B,T,H]");
+  static const char *const names[5] = {"1 + Re g", "Im g", "doc", "dRe", "dIm"};
   for (int i = 0; i < 5; i++)
     if (i != 2 && !muse_type_eq(op->operands[i]->type, g))
       return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                           "green_scan_grad: operand %d (%s) must have the type of operand 1 (Re g)", i + 1, names[i]);
+                           "green_scan_grad: operand %d (%s) must have the type of operand 1", i + 1, names[i]);
   if (!is_doc_of(op->operands[2]->type, g))
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "green_scan_grad: the third operand (doc) must be i32[B,T] with the B and T of Re g");
+                         "green_scan_grad: the third operand (doc) must be i32[B,T] with the B and T of operand 1");
   out[0] = g;
   out[1] = muse_type1(MUSE_F32, g.dim[2]);
   return MUSE_OK;
@@ -83,7 +90,7 @@ void muse_eval_green_scan_grad(const MuseEval *eval, const MuseOp *op, const Mus
       double complex from_next = 0; // g_{t+1}^2 lambda_{t+1}
       for (int64_t t = T - 1; t >= 0; t--) {
         const int64_t i = (b * T + t) * H + h;
-        const double complex g = in[0].data[i] + I * in[1].data[i];
+        const double complex g = in[0].data[i] - 1 + I * in[1].data[i];
         const double complex w = g * g * (in[3].data[i] - I * in[4].data[i] + from_next);
         out[0].data[i] = creal(w);
         deta -= cimag(w);

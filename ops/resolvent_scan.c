@@ -2,7 +2,9 @@
 //
 //   S_t = g_t (k_t v_t^T - S_{t-1}),  S_{t-1} = 0 where a document begins        o_t = Re(q_t^T S_t)
 //
-// q, k, v are real. With dL = Re(<Lambda_t, dS_t>) (see green_scan.c for the convention) the adjoint recurrence is
+// q, k, v are real; g comes as 1 + Re g and Im g (green_scan.c says why).
+// The derivative by 1 + Re g is that by Re g. With dL = Re(<Lambda_t, dS_t>) (see green_scan.c for the
+// convention) the adjoint recurrence is
 //   Lambda_t = q_t do_t^T - g_{t+1} Lambda_{t+1} (0 across a document start)
 //   dq_t = Re(S_t) do_t,  dk_t = Re(g_t Lambda_t) v_t,  dv_t = Re(g_t Lambda_t)^T k_t
 //   dRe g_t - i dIm g_t = <Lambda_t, k_t v_t^T - S_{t-1}>
@@ -11,7 +13,7 @@
 #include <complex.h>
 #include <string.h>
 
-// Operands q, k, v, Re g, Im g, doc, which both ops share.
+// Operands q, k, v, 1 + Re g, Im g, doc, which both ops share.
 static MuseStatus check_operands(const MuseOp *op, const char *name, MuseDiag *diag) {
   MuseType q = op->operands[0]->type;
   if (q.dtype != MUSE_F32 || q.rank != 4)
@@ -24,7 +26,7 @@ static MuseStatus check_operands(const MuseOp *op, const char *name, MuseDiag *d
     if (!muse_type_eq(op->operands[i]->type, muse_type3(MUSE_F32, q.dim[0], q.dim[1], q.dim[2])))
       return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
                            "%s: operand %d (%s g) must be f32[B,T,H] with the sizes of q", name, i + 1,
-                           i == 3 ? "Re" : "Im");
+                           i == 3 ? "1 + Re" : "Im");
   if (!muse_type_eq(op->operands[5]->type, muse_type2(MUSE_I32, q.dim[0], q.dim[1])))
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand 6 (doc) must be i32[B,T] with the B and T of q",
                          name);
@@ -61,7 +63,7 @@ void muse_eval_resolvent_scan(const MuseEval *eval, const MuseOp *op, const Muse
       for (int64_t t = 0; t < T; t++) {
         const int64_t i = (b * T + t) * H + h;
         const double *q = in[0].data + i * d;
-        step_state(d, in[3].data[i] + I * in[4].data[i], in[1].data + i * d, in[2].data + i * d,
+        step_state(d, in[3].data[i] - 1 + I * in[4].data[i], in[1].data + i * d, in[2].data + i * d,
                    (int64_t)in[5].data[b * T + t] == t, s);
         for (int64_t j = 0; j < d; j++) {
           double o = 0;
@@ -90,12 +92,13 @@ static void eval_grad_head(MuseArena *arena, int64_t T, int64_t H, int64_t d, in
     const int64_t i = at + t * H;
     double complex *s = states + (t + 1) * d * d;
     memcpy(s, s - d * d, (size_t)(d * d) * sizeof *s);
-    step_state(d, in[3].data[i] + I * in[4].data[i], in[1].data + i * d, in[2].data + i * d, (int64_t)doc[t] == t, s);
+    step_state(d, in[3].data[i] - 1 + I * in[4].data[i], in[1].data + i * d, in[2].data + i * d,
+               (int64_t)doc[t] == t, s);
   }
   for (int64_t t = T - 1; t >= 0; t--) {
     const int64_t i = at + t * H;
     const double *q = in[0].data + i * d, *k = in[1].data + i * d, *v = in[2].data + i * d, *dout = in[6].data + i * d;
-    const double complex g = in[3].data[i] + I * in[4].data[i];
+    const double complex g = in[3].data[i] - 1 + I * in[4].data[i];
     const double complex *before = states + t * d * d, *s = before + d * d;
     const bool first = (int64_t)doc[t] == t;
     double complex dg = 0;

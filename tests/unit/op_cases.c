@@ -200,13 +200,13 @@ static const Row rows[] = {
     CASE(green_scan, "f32[3,1,5] u(0,1); f32[5] u(0.01,0.3); i32[3,1] doc", "")
 #define GREEN_GRAD(shape, doc)                                                                                         \
   CASE(green_scan_grad,                                                                                                \
-       "f32" shape " u(-0.5,0.5); f32" shape " u(-0.5,0.5); i32" doc " doc; f32" shape " u(-1,1); "                    \
+       "f32" shape " u(0.5,1.5); f32" shape " u(-0.5,0.5); i32" doc " doc; f32" shape " u(-1,1); "                     \
        "f32" shape " u(-1,1)", "")
     GREEN_GRAD("[2,7,3]", "[2,7]")
     GREEN_GRAD("[1,33,1]", "[1,33]")
     GREEN_GRAD("[3,1,5]", "[3,1]")
 #define RESOLVENT(kind, x, g, doc, more)                                                                               \
-  CASE(kind, "f32" x " u(-1,1); f32" x " u(-1,1); f32" x " u(-1,1); f32" g " u(-0.6,0.6); "                           \
+  CASE(kind, "f32" x " u(-1,1); f32" x " u(-1,1); f32" x " u(-1,1); f32" g " u(0.4,1.6); "                            \
        "f32" g " u(-0.6,0.6); i32" doc " doc" more, "")
     RESOLVENT(resolvent_scan, "[2,7,3,4]", "[2,7,3]", "[2,7]", "")
     RESOLVENT(resolvent_scan, "[1,19,1,5]", "[1,19,1]", "[1,19]", "")
