@@ -51,17 +51,6 @@ static bool keep_operands(void *context, const MuseKernelVisit *visit) {
   return true;
 }
 
-// Random ops of a body are numbered 0, 1, ...; the kernel's rng_ids hold their real ids. Sets one or the other.
-static void number_random_ops(MuseModule *module, const MuseOp *k, bool real) {
-  const MuseAttr *ids = muse_attr_find(&k->attrs, "rng_ids");
-  int n = 0;
-  for (MuseOp *op = k->body->first; op && ids; op = op->next) {
-    if (!(muse_op_info(op->kind)->traits & MUSE_TRAIT_RANDOM) || n >= ids->ints.len) continue;
-    muse_attr_set_int(module, &op->attrs, "rng_id", real ? ids->ints.data[n] : n);
-    n++;
-  }
-}
-
 static double error_of(const MuseTensor *got, const MuseTensor *want) {
   double off = 0, norm = 0;
   for (int64_t i = 0, n = muse_type_elements(want->type); i < n; i++) {
@@ -118,9 +107,7 @@ static bool compare_results(void *context, const MuseKernelVisit *visit) {
   if (!c->operands) return true;
   MuseTensor *want = MUSE_NEW_ARRAY(c->arena, MuseTensor, k->n_results + 1);
   MuseEval eval = {.arena = c->arena};
-  number_random_ops(c->session->plan->module, k, true);
   muse_region_eval(&eval, k->body, c->operands, want);
-  number_random_ops(c->session->plan->module, k, false);
   for (int i = 0; i < k->n_results; i++) {
     MuseTensor got = muse_tensor_create(c->arena, k->results[i]->type);
     muse_tensor_load(&got, visit->results[i]);

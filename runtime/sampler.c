@@ -28,7 +28,7 @@ MuseStatus muse_decoder_create(MuseSession *s, MuseDecoder *out, MuseDiag *diag)
   out->logits = muse_executor_buffer(s->executor, "next_logits");
   out->logits_dtype = logits->type.dtype;
   MUSE_TRY(muse_session_buffer(s, "token", &token, (void **)&out->token, diag));
-  MUSE_TRY(muse_session_buffer(s, "keep", &scalar, (void **)&out->keep, diag));
+  if (muse_module_buffer(s->module, "keep")) MUSE_TRY(muse_session_buffer(s, "keep", &scalar, (void **)&out->keep, diag));
   if (muse_module_buffer(s->module, "window_mask")) {
     MUSE_TRY(muse_session_buffer(s, "window_mask", &mask, (void **)&out->window_mask, diag));
     MUSE_TRY(muse_session_buffer(s, "position", &position, (void **)&out->position, diag));
@@ -56,7 +56,7 @@ MuseStatus muse_decoder_feed(MuseDecoder *d, int32_t token, MuseDiag *diag) {
   bool starts = d->n_tokens == 0 || d->after_eos;
   if (starts) d->document = d->n_tokens;
   *d->token = token;
-  *d->keep = starts ? 0 : 1;
+  if (d->keep) *d->keep = starts ? 0 : 1;
   if (d->window_mask) {
     // Slot j holds the newest position p <= now with p mod W = j.
     int64_t W = s->window, now = d->n_tokens;

@@ -10,7 +10,7 @@
 typedef struct MuseDecoder {
   MuseSession *session;
   int32_t *token;
-  float *keep;
+  float *keep;          // NULL: the mixer has no state but the window
   int64_t *position;    // NULL: the mixer has no window
   float *window_mask;   // [W], with position
   const void *logits;   // [1,V]

@@ -4,6 +4,7 @@
 #include "runtime/commands.h"
 #include "runtime/mixture.h"
 #include "runtime/params.h"
+#include "runtime/sampler.h"
 #include "runtime/step.h"
 
 #include <stdlib.h>
@@ -14,6 +15,7 @@ typedef struct Arguments {
   MuseParamsOptions params;
   const char *tokens, *output, *check;
   int64_t step;
+  bool decode;
 } Arguments;
 
 // The tensors of the file; names and data that were made for it are in the arena.
@@ -79,6 +81,25 @@ static MuseStatus read_rows(const MuseSession *s, const Arguments *a, MuseDiag *
   return status;
 }
 
+// decode.logits [B,T,V]: the same rows token by token, by the function that generation uses.
+static MuseStatus add_decoded(MuseSession *s, Output *out, MuseDiag *diag) {
+  MuseDecoder decoder;
+  MUSE_TRY(muse_decoder_create(s, &decoder, diag));
+  int64_t B = s->batch, T = s->n_seq, V = s->vocab_size;
+  const int32_t *tokens = muse_executor_buffer(s->executor, "tokens");
+  float *logits = MUSE_NEW_ARRAY(out->arena, float, B * T * V);
+  for (int64_t b = 0; b < B; b++) {
+    muse_decoder_reset(&decoder);
+    for (int64_t t = 0; t < T; t++) {
+      MUSE_TRY(muse_decoder_feed(&decoder, tokens[b * T + t], diag));
+      muse_decoder_logits(&decoder, logits + (b * T + t) * V);
+    }
+  }
+  const int64_t shape[3] = {B, T, V};
+  add(out, "decode.logits", MUSE_F32, 3, shape, logits);
+  return MUSE_OK;
+}
+
 // Runs a function, or checks it kernel by kernel, which runs it too.
 static MuseStatus run_function(MuseSession *s, const char *name, bool check, MuseCheckReport *report, MuseDiag *diag) {
   if (!muse_executor_has_function(s->executor, name)) return MUSE_OK;
@@ -113,7 +134,7 @@ static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *dia
 }
 
 static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, Output *out, MuseDiag *diag) {
-  static const char *const functions[] = {"setup", "pack", "inspect", "grad", NULL};
+  const char *const functions[] = {"setup", "pack", "inspect", "grad", a->decode ? "decode" : NULL, NULL};
   bool check;
   if (!a->tokens || !a->output)
     return muse_error(diag, MUSE_ERR_INPUT, "muse-run tensors needs --tokens FILE and --out FILE");
@@ -126,6 +147,7 @@ static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, 
   MUSE_TRY(muse_session_prepare(s, functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));
   MUSE_TRY(collect(s, check, out, diag));
+  if (a->decode) MUSE_TRY(add_decoded(s, out, diag));
   MUSE_TRY(muse_safetensors_write(a->output, out->tensors.data, out->tensors.len, NULL, 0, NULL, diag));
   printf("%s: %zu tensors\n", a->output, out->tensors.len);
   return MUSE_OK;
@@ -140,6 +162,7 @@ MuseStatus muse_command_tensors(int argc, char **argv, MuseDiag *diag) {
       {"out", 'o', MUSE_OPT_TEXT, "FILE", "Write logits, loss, grad.NAME and layers.N.green there, as safetensors.",
        &a.output},
       {"step", 0, MUSE_OPT_INT, "I", "Use this step of 'tokens' (0).", &a.step},
+      {"decode", 0, MUSE_OPT_FLAG, NULL, "Write decode.logits too, made token by token as generation does.", &a.decode},
       MUSE_CHECK_OPTION_ROW(a.check),
       MUSE_SESSION_OPTION_ROWS(a.session),
       {0},

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""A run that is interrupted at any moment ends as one that is not: byte for byte."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import programs
+from programs import program, run
+
+CONFIG = '''vocab_size: 257
+tokenizer: bytes
+eos_token_id: 256
+d_model: 64
+n_layers: 2
+num_heads: 2
+n_seq: 64
+local_window: 16
+use_bitnet: true
+use_birman_schwinger: true
+use_hybrid_attention: true
+use_mixed_precision: false
+gradient_precision: int8
+batch_size: 4
+max_steps: 60
+warmup_steps: 5
+learning_rate: 3e-3
+save_interval: 3
+keep_checkpoints: 2
+eval_interval: 20
+eval_batches: 1
+log_interval: 10
+'''
+KILLS = 20
+
+
+def text(n):
+    draw = random.Random(11)
+    words = ['resolvent', 'trit', 'green', 'the', 'of', 'operator', 'seed', 'a', 'kernel', 'and']
+    return ' '.join(draw.choice(words) for _ in range(n))
+
+
+class Resume(programs.Scratch):
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path('texts'))
+        for i in range(4):
+            with open(self.path('texts', f'{i}.txt'), 'w', encoding='utf-8') as f:
+                f.write(text(4000 + i))
+        run('muse-data', 'tokenize', self.path('texts'), '-o', self.path('data'), '-q')
+
+    def train(self, plan, out, *args):
+        return [program('muse-run'), 'train', plan, '--data', self.path('data'), '-o', self.path(out), '-q', *map(str, args)]
+
+    def final(self, out, step=60):
+        return {name: open(self.path(out, f'step-{step}', name), 'rb').read() for name in ('model.safetensors', 'train.safetensors')}
+
+    def history(self, out):
+        """metrics.jsonl without what depends on the clock."""
+        lines = [json.loads(line) for line in open(self.path(out, 'metrics.jsonl'), encoding='utf-8')]
+        return [{k: v for k, v in line.items() if k != 'tokens_per_second'} for line in lines]
+
+    def check_kills(self, *sets):
+        plan = self.plan(CONFIG, *sets)
+        start = time.monotonic()
+        subprocess.run(self.train(plan, 'whole'), check=True, capture_output=True)
+        subprocess.run(self.train(plan, 'again'), check=True, capture_output=True)  # kernels are cached now
+        self.assertEqual(self.final('whole'), self.final('again'))
+        seconds, draw, kills, tries = time.monotonic() - start, random.Random(5), 0, 0
+        length = seconds / 2 / 6  # of a piece: about a sixth of a run
+        while kills < KILLS:
+            tries += 1
+            self.assertLess(tries, 20 * KILLS, 'the run is never in the middle of something')
+            p = subprocess.Popen(self.train(plan, 'killed', '--resume'), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                p.wait(timeout=draw.uniform(0, 2 * length))
+                self.assertEqual(p.returncode, 0, p.stderr.read())
+                self.assertEqual(self.final('killed'), self.final('whole'))
+                subprocess.run(['rm', '-r', self.path('killed')], check=True)  # over before it was killed: start again
+            except subprocess.TimeoutExpired:
+                p.send_signal(signal.SIGKILL)
+                p.wait()
+                kills += 1
+            p.stderr.close()
+        run('muse-run', *self.train(plan, 'killed', '--resume')[1:])
+        self.assertEqual(self.final('killed'), self.final('whole'))
+        self.assertEqual(self.history('killed'), self.history('whole'))
+
+    def test_kills(self):
+        self.check_kills()
+
+    def test_kills_with_compact_optimizer(self):
+        self.check_kills('optimizer=adafactor8', 'gradient_accumulation_steps=2', 'batch_size=2', 'max_steps=60')
+
+    def test_stop_signals(self):
+        plan = self.plan(CONFIG, 'max_steps=400')
+        for number in (signal.SIGINT, signal.SIGTERM):
+            out = f'stopped{number}'
+            p = subprocess.Popen(self.train(plan, out, '--steps', 100000), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            while not os.path.exists(self.path(out, 'latest')):
+                self.assertIsNone(p.poll())
+                time.sleep(0.02)
+            p.send_signal(number)
+            message = p.communicate(timeout=60)[1]
+            self.assertEqual(p.returncode, 75, message)
+            self.assertRegex(message, r'stopped after step (\d+), which is saved')
+            step = int(open(self.path(out, 'latest'), encoding='utf-8').read().strip().split('-')[1])
+            self.assertIn(f'stopped after step {step},', message)
+            self.assertEqual([line['step'] for line in self.history(out) if line['kind'] == 'train'], list(range(1, step + 1)))
+            self.assertLessEqual(len([d for d in os.listdir(self.path(out)) if d.startswith('step-')]), 2)  # keep_checkpoints
+
+    def test_stop_after(self):
+        plan = self.plan(CONFIG)
+        run('muse-run', *self.train(plan, 'whole')[1:])
+        for n in (1, 7, 20):
+            run('muse-run', *self.train(plan, 'pieces', '--resume', '--stop-after', n)[1:])
+        run('muse-run', *self.train(plan, 'pieces', '--resume', '-j', 1)[1:])
+        self.assertEqual(self.final('pieces'), self.final('whole'))
+        self.assertEqual(self.history('pieces'), self.history('whole'))
+
+    def test_a_run_is_not_overwritten(self):
+        plan = self.plan(CONFIG)
+        run('muse-run', *self.train(plan, 'whole', '--steps', 3)[1:])
+        done = run('muse-run', *self.train(plan, 'whole', '--steps', 3)[1:], status=2)
+        self.assertIn('holds a run already', done.stderr)
+        p = subprocess.Popen(self.train(plan, 'busy', '--steps', 100000), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not os.path.exists(self.path('busy', 'latest')):
+                self.assertIsNone(p.poll())
+                time.sleep(0.02)
+            done = run('muse-run', *self.train(plan, 'busy', '--resume')[1:], status=2)
+            self.assertIn('another muse-run trains', done.stderr)
+        finally:
+            p.kill()
+            p.wait()
+
+    def test_resuming_with_other_data_is_refused(self):
+        plan = self.plan(CONFIG)
+        run('muse-run', *self.train(plan, 'whole', '--steps', 3)[1:])
+        with open(self.path('texts', '0.txt'), 'a', encoding='utf-8') as f:
+            f.write('more')
+        run('muse-data', 'tokenize', self.path('texts'), '-o', self.path('data'), '-q')
+        done = run('muse-run', *self.train(plan, 'whole', '--resume')[1:], status=5)
+        self.assertIn('belongs to other data', done.stderr)
+        done = run('muse-run', *self.train(self.plan(CONFIG, 'd_model=32'), 'whole', '--resume')[1:], status=5)
+        self.assertIn('made by another plan', done.stderr)
+
+
+if __name__ == '__main__':
+    programs.main()
