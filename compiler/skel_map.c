@@ -113,7 +113,6 @@ static void cut_flat(MuseMapDomain *d) {
 void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
   *out = (MuseMapDomain){.shape = domain_shape(kernel), .flat = true, .n_phases = 1};
   bool reduces = false;
-  int64_t widest = 0;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) {
     if (op->kind == MUSE_OP_rope) out->flat = false;
     if (muse_map_is_row_reduction(op)) {
@@ -124,9 +123,8 @@ void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
     }
     if (muse_map_is_terminal(op)) {
       out->has_terminal = reduces = true;
-      int64_t elements = muse_type_elements(op->results[0]->type);
-      if (elements > widest) widest = elements;
-      if (elements != 1) out->flat = false; // only a sum over everything can be taken from a flat walk
+      // Only a sum over everything can be taken from a flat walk.
+      if (muse_type_elements(op->results[0]->type) != 1) out->flat = false;
     }
     for (int i = 0; i < op->n_operands; i++)
       if (!is_table(op, i) && !scalar_or_full(op->operands[i]->type, out->shape)) out->flat = false;
@@ -141,8 +139,10 @@ void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
   out->rows = muse_type_rows(out->shape);
   out->columns = muse_type_last_dim(out->shape);
   out->rows_per_task = TARGET_ELEMENTS / out->columns;
-  // Every task keeps partial results as large as the terminal results: few and long tasks where those are wide.
-  if (widest > 256 && out->rows_per_task < muse_ceil_div(out->rows, 32))
+  // Every task keeps partial results as large as the terminal results, so tasks are few and long. The cut does not depend
+  // on what else the kernel computes, so that a sum has the same bits everywhere: the scale of a matrix's trits is the
+  // same from the optimizer and from @pack.
+  if (out->has_terminal && out->rows_per_task < muse_ceil_div(out->rows, 32))
     out->rows_per_task = muse_ceil_div(out->rows, 32);
   if (out->rows_per_task < 1) out->rows_per_task = 1;
   if (out->rows_per_task > out->rows) out->rows_per_task = out->rows;

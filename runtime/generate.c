@@ -132,6 +132,7 @@ static void print_json(const Arguments *a, const MuseStr *text, const MuseGenera
   muse_str_appendf(&line, ",\"tokens\":%lld,\"ended\":%s,\"seconds\":", (long long)r->n_tokens,
                    r->ended ? "true" : "false");
   muse_json_append_real(&line, r->seconds);
+  muse_str_append(&line, "}");
   puts(muse_str_text(&line));
   muse_str_free(&line);
 }

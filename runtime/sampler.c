@@ -28,7 +28,8 @@ MuseStatus muse_decoder_create(MuseSession *s, MuseDecoder *out, MuseDiag *diag)
   out->logits = muse_executor_buffer(s->executor, "next_logits");
   out->logits_dtype = logits->type.dtype;
   MUSE_TRY(muse_session_buffer(s, "token", &token, (void **)&out->token, diag));
-  if (muse_module_buffer(s->module, "keep")) MUSE_TRY(muse_session_buffer(s, "keep", &scalar, (void **)&out->keep, diag));
+  if (muse_module_buffer(s->module, "keep"))
+    MUSE_TRY(muse_session_buffer(s, "keep", &scalar, (void **)&out->keep, diag));
   if (muse_module_buffer(s->module, "window_mask")) {
     MUSE_TRY(muse_session_buffer(s, "window_mask", &mask, (void **)&out->window_mask, diag));
     MUSE_TRY(muse_session_buffer(s, "position", &position, (void **)&out->position, diag));

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { UNSET = -1 };
+#define UNSET INT64_MIN // an option that was not given
 
 typedef struct Arguments {
   MuseSessionOptions session;
@@ -58,7 +58,7 @@ static MuseStatus read_numbers(MuseTraining *t, const Arguments *a, MuseDiag *di
   if (a->seed != UNSET) s->seed = (uint32_t)a->seed;
   MUSE_TRY(muse_stepper_create(s, s->seed, &t->stepper, diag));
   MUSE_TRY(choose(s, "max_steps", a->steps, 0, "steps", &t->stepper.numbers.max_steps, diag));
-  if (a->learning_rate != UNSET) {
+  if (a->learning_rate != -1) {
     if (!(a->learning_rate >= 0 && a->learning_rate <= 1e6))
       return muse_error(diag, MUSE_ERR_INPUT, "--learning-rate takes a number from 0 on");
     t->stepper.numbers.learning_rate = a->learning_rate;
@@ -308,7 +308,7 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
                  .save_interval = UNSET,
                  .keep = UNSET,
                  .sample_interval = UNSET,
-                 .learning_rate = UNSET,
+                 .learning_rate = -1,
                  .validation = 0.02};
   const MuseOption table[] = {
       {"data", 'd', MUSE_OPT_TEXT, "SPEC",

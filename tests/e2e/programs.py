@@ -21,10 +21,12 @@ def program(name):
 
 
 def run(name, *args, status=0, **kwargs):
-    """Runs a program and holds its exit code against `status` (None: any). Returns the finished process, texts as str."""
-    done = subprocess.run([program(name), *map(str, args)], capture_output=True, text=True, errors='replace', **kwargs)
+    """Runs a program and holds its exit code against `status` (None: any). Returns the finished process."""
+    command = [program(name), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, errors='replace', **kwargs)
     if status is not None and done.returncode != status:
-        raise AssertionError(f'{name} {" ".join(map(str, args))}: exit code {done.returncode}, not {status}\n{done.stdout}\n{done.stderr}')
+        raise AssertionError(f'{name} {" ".join(command[1:])}: exit code {done.returncode}, not {status}\n'
+                             f'{done.stdout}\n{done.stderr}')
     return done
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The reference cases of the model: loss, logits, gradients, Green's functions and six AdamW steps, computed in float64 by an
-independent program, against what the compiled plans compute. The folder of the cases is the meson option golden_dir."""
+"""The reference cases of the model: loss, logits, gradients, Green's functions and six AdamW steps, computed in float64
+by an independent program, against what the compiled plans compute. Their folder is the meson option golden_dir."""
 import json
 import os
 import unittest
@@ -9,7 +9,9 @@ import programs
 from programs import cosine, load, relative_error, run
 
 GOLDEN = os.environ.get('MUSE_GOLDEN', '')
-CASES = sorted(d for d in os.listdir(GOLDEN) if os.path.exists(os.path.join(GOLDEN, d, 'expected.json'))) if os.path.isdir(GOLDEN) else []
+CASES = []
+if os.path.isdir(GOLDEN):
+    CASES = sorted(d for d in os.listdir(GOLDEN) if os.path.exists(os.path.join(GOLDEN, d, 'expected.json')))
 
 DENSE = dict(loss=1e-5, logits=1e-4, gradient=1e-4, cosine=None, step=1e-4, green=1e-4)
 BITNET = dict(loss=2e-3, logits=1e-2, gradient=5e-2, cosine=0.998, step=1e-2, green=1e-2)
