@@ -1,7 +1,9 @@
 // Skeleton "map" (skel_map.h): rows in phases or a flat walk, vectorised over the columns.
 //
-// Accumulators of reductions are stack slots that mem2reg turns into registers: UNROLL vectors each, added up at the
-// end of the row in a fixed order, so that the bits depend on shapes and vector width only.
+// Accumulators of reductions are stack slots that mem2reg turns into registers, added up at the end of the row in a fixed
+// order. A sum always has MAX_UNROLL vectors of the target's width: element c of a row goes to place c modulo that many
+// lanes, whatever else the kernel computes. So its bits depend on shapes and vector width only, and the scale of a
+// matrix's trits is the same from the optimizer that wrote it and from @pack after a resume.
 
 #include "compiler/emit_llvm_body.h"
 #include "compiler/emit_llvm.h"
@@ -290,8 +292,8 @@ static void emit_flat(MapEmitter *m) {
 
 // ---- stages ----
 
-// A rough count of instructions of one step decides how often it is repeated in the loop.
-static int choose_unroll(const MuseOp *kernel, int n_acc) {
+// A rough count of instructions of one step decides how often it is repeated in the loop; sums fix it.
+static int choose_unroll(const MuseOp *kernel, int n_acc, int unroll_of_sums) {
   int weight = 0;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) {
     switch (op->kind) {
@@ -301,6 +303,7 @@ static int choose_unroll(const MuseOp *kernel, int n_acc) {
       case MUSE_OP_sigmoid: weight += 16; break;
       case MUSE_OP_softplus: weight += 32; break;
       case MUSE_OP_stochastic_round: weight += 60; break;
+      case MUSE_OP_reduce_sum: return unroll_of_sums;
       case MUSE_OP_const:
       case MUSE_OP_broadcast: break;
       default: weight++;
@@ -458,7 +461,7 @@ bool muse_emit_llvm_map(MuseLlvm *ll, const MuseOp *kernel) {
   bool has_rope = false;
   for (const MuseOp *op = kernel->body->first; op; op = op->next) has_rope |= op->kind == MUSE_OP_rope;
   if (!collect_accumulators(m) || !check_results(m)) return false;
-  m->unroll = choose_unroll(kernel, m->n_acc);
+  m->unroll = choose_unroll(kernel, m->n_acc, MAX_UNROLL * ll->lanes / m->lanes);
   m->row_offset = MUSE_NEW_ARRAY(ll->arena, LLVMValueRef, m->n_acc + 1);
   emit_first_stage(m, has_rope);
   if (m->n_terminals > 0) emit_second_stage(m);
