@@ -1,9 +1,9 @@
 // Skeleton "map" (skel_map.h): rows in phases or a flat walk, vectorised over the columns.
 //
 // Accumulators of reductions are stack slots that mem2reg turns into registers, added up at the end of the row in a
-// fixed order. A sum always has MAX_UNROLL vectors of the target's width: element c of a row goes to place c modulo that many
-// lanes, whatever else the kernel computes. So its bits depend on shapes and vector width only, and the scale of a
-// matrix's trits is the same from the optimizer that wrote it and from @pack after a resume.
+// fixed order. A sum always has MAX_UNROLL vectors of the target's width: element c of a row goes to place c modulo
+// that many lanes, whatever else the kernel computes. So its bits depend on shapes and vector width only, and the
+// scale of a matrix's trits is the same from the optimizer that wrote it and from @pack after a resume.
 
 #include "compiler/emit_llvm_body.h"
 #include "compiler/emit_llvm.h"

@@ -140,8 +140,8 @@ void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
   out->columns = muse_type_last_dim(out->shape);
   out->rows_per_task = TARGET_ELEMENTS / out->columns;
   // Every task keeps partial results as large as the terminal results, so tasks are few and long. The cut does not
-  // depend on what else the kernel computes, so that a sum has the same bits everywhere: the scale of a matrix's trits is the
-  // same from the optimizer and from @pack.
+  // depend on what else the kernel computes, so that a sum has the same bits everywhere: the scale of a matrix's trits
+  // is the same from the optimizer and from @pack.
   if (out->has_terminal && out->rows_per_task < muse_ceil_div(out->rows, 32))
     out->rows_per_task = muse_ceil_div(out->rows, 32);
   if (out->rows_per_task < 1) out->rows_per_task = 1;
