@@ -1,5 +1,6 @@
 // musec: compiles a config (YAML) or an IR dump to a plan.
 #include "compiler/config.h"
+#include "compiler/cuda_target.h"
 #include "compiler/emit_text.h"
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
@@ -11,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ALL_PASSES INT64_MIN // of --bisect, which was not given
 
 typedef struct Arguments {
   const char *output, *target, *emit, *dump_dir, *passes, *stop_after, *verify;
@@ -195,8 +198,18 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
                                            .skip = a->skip.data,
                                            .n_skip = a->skip.len,
                                            .stop_after = a->stop_after,
-                                           .bisect = a->bisect,
+                                           .bisect = a->bisect == ALL_PASSES ? -1 : a->bisect,
                                            .time = a->time_passes}};
+  if (a->bisect < 0 && a->bisect != ALL_PASSES)
+    return muse_error(diag, MUSE_ERR_INPUT, "--bisect takes a number of passes from 0 on, not %lld",
+                      (long long)a->bisect);
+  if (!muse_str_eq(a->target, "cpu") && !muse_str_starts_with(a->target, "cpu:")) {
+    MuseCudaTarget ignored;
+    if (!muse_is_cuda_target(a->target))
+      return muse_error(diag, MUSE_ERR_INPUT, "there is no target '%s'; use cpu, cpu:LEVEL, cuda or cuda:sm_NN",
+                        a->target);
+    MUSE_TRY(muse_cuda_target_parse(a->target, &ignored, diag));
+  }
   if (a->passes) options.pipeline = split_names(arena, a->passes);
   MuseModule *module = NULL;
   MuseStatus status = load(a->operands.data[0], a, arena, &options, &module, diag);
@@ -209,16 +222,16 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
 }
 
 int main(int argc, char **argv) {
+  muse_program_start();
   MuseArena *arena = muse_arena_create();
   MuseDiag *diag = muse_diag_create();
-  Arguments a = {.target = "cpu", .bisect = -1};
+  Arguments a = {.target = "cpu", .bisect = ALL_PASSES};
   MuseStatus status = run(argc, argv, &a, arena, diag);
   muse_text_list_free(&a.operands);
   muse_text_list_free(&a.sets);
   muse_text_list_free(&a.dump_ir);
   muse_text_list_free(&a.skip);
-  muse_diag_print(diag, stderr);
-  muse_diag_destroy(diag);
+  int code = muse_program_end(status, diag);
   muse_arena_destroy(arena);
-  return (int)status;
+  return code;
 }

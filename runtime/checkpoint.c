@@ -40,7 +40,9 @@ static int descending(const void *a, const void *b) {
 MuseStatus muse_checkpoint_list(const char *dir, MuseSteps *out_steps, MuseDiag *diag) {
   *out_steps = (MuseSteps){0};
   DIR *d = opendir(dir);
-  if (!d) return muse_error(diag, MUSE_ERR_INPUT, "cannot open the checkpoint folder '%s': %s", dir, strerror(errno));
+  if (!d)
+    return muse_error(diag, MUSE_ERR_INPUT, "cannot open the checkpoint folder '%s': %s%s", dir, strerror(errno),
+                      errno == ENOTDIR ? "; a .safetensors file goes to --params" : "");
   for (struct dirent *e; (e = readdir(d));) {
     int64_t step = muse_checkpoint_step_of(e->d_name);
     if (step >= 0) muse_vec_push(out_steps, step);

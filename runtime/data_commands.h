@@ -28,7 +28,7 @@ typedef struct MuseInspectOptions {
   const char *name;
   const char *tokenizer;   // for sets that do not name theirs; NULL: show ids
   int64_t n_documents;     // random ones to show
-  int64_t document;        // or this one; -1: random ones
+  int64_t document;        // or this one; negative: random ones
   int64_t max_tokens;      // of a document to show
   int64_t seed;
   bool scan;               // read all ids: largest id, entropy; an id beyond the vocabulary is MUSE_ERR_DATA

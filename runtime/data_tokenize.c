@@ -289,6 +289,21 @@ static void print_summary(const Job *job, FILE *out) {
   muse_str_free(&s);
 }
 
+static MuseStatus tell_no_text(const Job *job, MuseDiag *diag) {
+  if (job->n_files == 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "no text was found, for there are no files%s; name other folders",
+                      job->options->endings.len ? " with such an --ending" : "");
+  MuseStr why = {0};
+  for (int v = MUSE_TEXT_EMPTY; v < MUSE_TEXT_STOPPED; v++)
+    if (job->n_verdicts[v])
+      muse_str_appendf(&why, "%s%llu %s", why.len ? ", " : "", (unsigned long long)job->n_verdicts[v],
+                       muse_text_verdict_name((MuseTextVerdict)v));
+  MuseStatus status = muse_error(diag, MUSE_ERR_INPUT, "no text was found in %llu file%s (%s); name other folders",
+                                 (unsigned long long)job->n_files, job->n_files == 1 ? "" : "s", muse_str_text(&why));
+  muse_str_free(&why);
+  return status;
+}
+
 static MuseStatus make_output_folder(const char *output, MuseDiag *diag) {
   const char *slash = strrchr(output, '/');
   if (!slash || slash == output) return MUSE_OK;
@@ -307,9 +322,7 @@ static MuseStatus tokenize(Job *job, FILE *out, MuseDiag *diag) {
   MuseStatus status = run_threads(job, diag);
   if (job->last_shown > 0) fputs("\r\033[K", stderr);
   if (status == MUSE_ERR_STOPPED) muse_error(diag, status, "stopped; '%s' is as it was before", o->output);
-  if (status == MUSE_OK && job->n_documents == 0)
-    status = muse_error(diag, MUSE_ERR_INPUT, "no text was found in the %llu files there; name other folders",
-                        (unsigned long long)job->n_files);
+  if (status == MUSE_OK && job->n_documents == 0) status = tell_no_text(job, diag);
   if (status != MUSE_OK) {
     muse_tokens_writer_abort(job->writer);
     return status;

@@ -88,6 +88,7 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
   MUSE_TRY(muse_data_open(a->data ? a->data : a->tokens, &o, data, diag));
   MUSE_TRY(muse_session_prepare(s, functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, &step, diag));
+  muse_params_note_untrained(s, &a->params);
   int64_t ready = muse_data_n_steps(*data), all = ready >= 0 ? ready : muse_data_validation_rows(*data) / s->batch;
   int64_t batches = a->batches == 0 || a->batches > all ? all : a->batches;
   if (batches < 1) batches = 1;

@@ -145,8 +145,7 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
   MUSE_TRY(muse_decoder_create(s, &decoder, diag));
   MUSE_TRY(muse_session_prepare(s, muse_decode_functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));
-  if (!a->params.checkpoint && !a->params.params && !s->quiet)
-    fputs("note: the model is untrained; --checkpoint RUN_DIR takes the parameters of a run\n", stderr);
+  muse_params_note_untrained(s, &a->params);
   if (!a->no_prompt && !a->json) {
     MuseStr shown = {0};
     if (a->text.raw) muse_str_append(&shown, a->text.prompt);
@@ -155,7 +154,7 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
     muse_str_free(&shown);
   }
   MuseStr text = {0};
-  a->text.stop = muse_catch_stop();
+  a->text.stop = muse_catch_stop(NULL);
   MuseStatus status = muse_generate(&decoder, *tokenizer, &a->text, print_piece, a->json ? &text : NULL, &result, diag);
   if (status == MUSE_OK && a->json) print_json(a, &text, &result);
   else if (!a->text.raw && !a->json) putchar('\n');

@@ -2,22 +2,19 @@
 #include "runtime/data_commands.h"
 
 #include "ir/base/str.h"
+#include "runtime/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static volatile sig_atomic_t stop;
-
-static void on_signal(int number) { stop = 1; }
-
-static void catch_signals(void) {
-  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND}; // a second Ctrl-C ends at once
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
+// Whether the last part of the path can get the endings .bin and .idx and be seen.
+static bool is_file_name(const char *path) {
+  const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+  return *name && !muse_str_eq(name, ".") && !muse_str_eq(name, "..");
 }
 
 static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
-  MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30, .stop = &stop};
+  MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30, .stop = NULL};
   bool help = false;
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "NAME", "Writes NAME.bin and NAME.idx.", &o.output},
@@ -41,11 +38,15 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
     if (o.inputs.len == 0) status = muse_error(diag, MUSE_ERR_INPUT, "name at least one folder or file with text");
     else if (!o.output || !*o.output)
       status = muse_error(diag, MUSE_ERR_INPUT, "say with -o NAME where the token set goes");
+    else if (!is_file_name(o.output))
+      status = muse_error(diag, MUSE_ERR_INPUT,
+                          "-o takes the name of the token set, such as '%s%sNAME', not of a folder", o.output,
+                          muse_str_ends_with(o.output, "/") ? "" : "/");
     else if (o.threads < 0 || o.max_tokens < 0)
       status = muse_error(diag, MUSE_ERR_INPUT, "--threads and --max-tokens take numbers from 0 on");
   }
   if (status == MUSE_OK && !help) {
-    catch_signals();
+    o.stop = muse_catch_stop(NULL);
     status = muse_data_tokenize(&o, stdout, diag);
   }
   muse_text_list_free(&o.inputs);
@@ -54,7 +55,7 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
 }
 
 static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
-  MuseInspectOptions o = {.n_documents = 3, .document = -1, .max_tokens = 400};
+  MuseInspectOptions o = {.n_documents = 3, .document = INT64_MIN, .max_tokens = 400};
   MuseTextList names = {0};
   bool help = false;
   const MuseOption table[] = {
@@ -72,7 +73,7 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
     muse_options_help(table, "muse-data inspect [options] NAME", "Shows what a token set holds.", stdout);
   } else if (status == MUSE_OK) {
     if (names.len != 1) status = muse_error(diag, MUSE_ERR_INPUT, "name one token set to inspect");
-    else if (o.n_documents < 0 || o.max_tokens < 0 || o.document < -1)
+    else if (o.n_documents < 0 || o.max_tokens < 0 || (o.document < 0 && o.document != INT64_MIN))
       status = muse_error(diag, MUSE_ERR_INPUT, "--documents, --document and --max-tokens take numbers from 0 on");
     else o.name = names.data[0], status = muse_data_inspect(&o, stdout, diag);
   }
@@ -88,10 +89,7 @@ static const MuseCommand commands[] = {
 static const MuseProgram program = {"muse-data", "Makes token sets from text, and shows what they hold.", commands};
 
 int main(int argc, char **argv) {
+  muse_program_start();
   MuseDiag *diag = muse_diag_create();
-  MuseStatus status = muse_program_run(&program, argc, argv, diag);
-  muse_diag_print(diag, stderr);
-  muse_diag_destroy(diag);
-  if (fflush(stdout) != 0 && status == MUSE_OK) status = MUSE_ERR_FAILED; // a full disk behind a redirection
-  return status;
+  return muse_program_end(muse_program_run(&program, argc, argv, diag), diag);
 }

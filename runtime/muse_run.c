@@ -18,11 +18,7 @@ static const MuseProgram program = {"muse-run", "Runs plans: trains, measures an
                                      commands};
 
 int main(int argc, char **argv) {
+  muse_program_start();
   MuseDiag *diag = muse_diag_create();
-  MuseStatus status = muse_program_run(&program, argc, argv, diag);
-  if (fflush(stdout) != 0 && status == MUSE_OK)
-    status = muse_error(diag, MUSE_ERR_FAILED, "cannot write the results: the output is closed or its disk is full");
-  muse_diag_print(diag, stderr);
-  muse_diag_destroy(diag);
-  return (int)status;
+  return muse_program_end(muse_program_run(&program, argc, argv, diag), diag);
 }

@@ -224,54 +224,58 @@ static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTenso
 
 static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const MuseBuffer *b, MuseDiag *diag) {
   const MuseStoredTensor *t = muse_safetensors_find(file, b->name);
-  const char *path = muse_safetensors_path(file);
   MuseParamValues place;
   float *delta;
   MUSE_TRY(place_of(s, b, &place, &delta, diag));
-  MuseStr wanted = {0};
-  muse_type_print(b->type, &wanted);
-  MuseStatus status = MUSE_OK;
-  if (!t) {
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' has no tensor '%s' (%s), which the plan needs", path, b->name,
-                        muse_str_text(&wanted));
-  } else if (!same_shape(t, b->type)) {
-    char found[160];
-    muse_stored_tensor_describe(t, found, sizeof found);
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s': tensor '%s' is %s, the plan needs %s", path, b->name, found,
-                        muse_str_text(&wanted));
-  } else if (place.latent) {
-    status = load_latent(file, t, b->name, place.latent, delta, diag);
-  } else {
-    status = muse_stored_read_f32(t, 0, t->count, place.values, diag);
-    int64_t bad = status == MUSE_OK ? muse_first_bad(place.values, MUSE_F32, t->count) : -1;
-    if (bad >= 0)
-      status = muse_error(diag, MUSE_ERR_INPUT, "'%s': element %lld of tensor '%s' is %g; parameters must be finite",
-                          path, (long long)bad, b->name, (double)place.values[bad]);
-  }
-  muse_str_free(&wanted);
-  return status;
+  if (place.latent) return load_latent(file, t, b->name, place.latent, delta, diag);
+  MUSE_TRY(muse_stored_read_f32(t, 0, t->count, place.values, diag));
+  int64_t bad = muse_first_bad(place.values, MUSE_F32, t->count);
+  if (bad < 0) return MUSE_OK;
+  return muse_error(diag, MUSE_ERR_INPUT, "'%s': element %lld of tensor '%s' is %g; parameters must be finite",
+                    muse_safetensors_path(file), (long long)bad, b->name, (double)place.values[bad]);
 }
 
-static void find_unknown(const MuseSession *s, const MuseSafetensors *file, MuseStatus *status, MuseDiag *diag) {
+// Whether the file holds the parameters of the plan, no less and no more. One sentence: the first tensor that does not
+// fit, and how many more.
+static MuseStatus check_tensors(const MuseSession *s, const MuseSafetensors *file, MuseDiag *diag) {
+  MuseStr first = {0};
+  int64_t misfits = 0;
+  for (int i = 0; i < s->module->n_buffers; i++) {
+    const MuseBuffer *b = s->module->buffers[i];
+    const MuseStoredTensor *t = muse_safetensors_find(file, b->name);
+    if (!is_role(b, "param") || (t && same_shape(t, b->type)) || misfits++ > 0) continue;
+    MuseStr wanted = {0};
+    muse_type_print(b->type, &wanted);
+    if (t) {
+      char found[160];
+      muse_stored_tensor_describe(t, found, sizeof found);
+      muse_str_appendf(&first, ": tensor '%s' is %s, the plan needs %s", b->name, found, muse_str_text(&wanted));
+    } else {
+      muse_str_appendf(&first, " has no tensor '%s' (%s), which the plan needs", b->name, muse_str_text(&wanted));
+    }
+    muse_str_free(&wanted);
+  }
   for (size_t i = 0; i < muse_safetensors_count(file); i++) {
     const MuseStoredTensor *t = muse_safetensors_at(file, i);
     const MuseBuffer *b = muse_module_buffer(s->module, t->name);
-    if (b && (is_role(b, "param") || is_role(b, "scale"))) continue;
-    *status = muse_error(diag, MUSE_ERR_INPUT, "'%s' holds a tensor '%s', which is no parameter of the plan",
-                         muse_safetensors_path(file), t->name);
+    if ((b && (is_role(b, "param") || is_role(b, "scale"))) || misfits++ > 0) continue;
+    muse_str_appendf(&first, " holds a tensor '%s', which is no parameter of the plan", t->name);
   }
+  MuseStatus status = MUSE_OK;
+  if (misfits > 1) muse_str_appendf(&first, ", and %lld more do not fit", (long long)misfits - 1);
+  if (misfits > 0)
+    status = muse_error(diag, MUSE_ERR_DATA, "'%s'%s; it belongs to another configuration", muse_safetensors_path(file),
+                        muse_str_text(&first));
+  muse_str_free(&first);
+  return status;
 }
 
 MuseStatus muse_params_load(MuseSession *s, const char *path, MuseDiag *diag) {
   MuseSafetensors *file;
   MUSE_TRY(muse_safetensors_open(path, &file, diag));
-  MuseStatus status = MUSE_OK;
-  for (int i = 0; i < s->module->n_buffers; i++) { // all of them, so that every problem is named at once
-    const MuseBuffer *b = s->module->buffers[i];
-    MuseStatus one = is_role(b, "param") ? load_one(s, file, b, diag) : MUSE_OK;
-    if (one != MUSE_OK) status = one;
-  }
-  find_unknown(s, file, &status, diag);
+  MuseStatus status = check_tensors(s, file, diag);
+  for (int i = 0; i < s->module->n_buffers && status == MUSE_OK; i++)
+    if (is_role(s->module->buffers[i], "param")) status = load_one(s, file, s->module->buffers[i], diag);
   muse_safetensors_close(file);
   zero_moments(s);
   return status;

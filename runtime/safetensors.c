@@ -354,7 +354,7 @@ MuseStatus muse_stored_read_i32(const MuseStoredTensor *tensor, int64_t first, i
     for (int64_t i = 0; i < count; i++) {
       memcpy(&wide, p + 8 * i, 8);
       if (wide < INT32_MIN || wide > INT32_MAX)
-        return muse_error(diag, MUSE_ERR_INPUT, "element %lld of tensor '%s' is %lld, which does not fit 32 bits",
+        return muse_error(diag, MUSE_ERR_INPUT, "element %lld of tensor '%s' is %lld, which is no token id",
                           (long long)(first + i), tensor->name, (long long)wide);
       out[i] = (int32_t)wide;
     }

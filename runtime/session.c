@@ -81,6 +81,11 @@ static MuseStatus open_plan(MuseSession *s, MuseDiag *diag) {
   MuseStr text = {0};
   MuseStatus status = muse_read_file(s->path, MUSE_MAX_IR_TEXT, &text, diag);
   if (status == MUSE_OK) {
+    if (muse_str_ends_with(s->path, ".yaml") || muse_str_ends_with(s->path, ".yml")) {
+      muse_str_free(&text);
+      return muse_error(diag, MUSE_ERR_INPUT, "'%s' is a configuration; compile it with musec %s -o NAME.plan first",
+                        s->path, s->path);
+    }
     s->plan_hash = muse_hash128(muse_str_text(&text), text.len);
     muse_diag_set_source(diag, s->path, muse_str_text(&text), text.len);
     status = muse_plan_parse(s->path, muse_str_text(&text), text.len, &s->plan, diag);
@@ -97,6 +102,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
   if (options->threads < 0 || options->threads > 4096)
     return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld",
                       (long long)options->threads);
+  if (options->cache_dir && !*options->cache_dir)
+    return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
   MUSE_TRY(open_plan(out, diag));
   MuseExecutorOptions eo = {.threads = (int)options->threads,
                             .cpu_level = options->cpu_level,
@@ -187,6 +194,11 @@ static MuseStatus load_checkpoint(MuseSession *s, const char *path, uint64_t *ou
   muse_vec_free(&tensors);
   muse_checkpoint_close(checkpoint);
   return status;
+}
+
+void muse_params_note_untrained(const MuseSession *s, const MuseParamsOptions *options) {
+  if (!options->checkpoint && !options->params && !s->quiet)
+    fputs("note: the model is untrained; --checkpoint RUN_DIR takes the parameters of a run\n", stderr);
 }
 
 MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {

@@ -87,6 +87,9 @@ typedef struct MuseParamsOptions {
     "params", 'p', MUSE_OPT_TEXT, "FILE", "Take the parameters from a safetensors file.", &(o).params \
   }
 
+// Says on stderr, unless quiet, that the parameters are the initial ones when neither a checkpoint nor a file is given.
+void muse_params_note_untrained(const MuseSession *session, const MuseParamsOptions *options);
+
 // Loads the parameters (from neither: initial values of the plan's seed) and refreshes. out_step (may be NULL): of the
 // checkpoint.
 MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step,

@@ -1,16 +1,29 @@
-// Ctrl-C.
+// Ctrl-C, and its relatives.
 #include "runtime/signals.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <string.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t stop;
+static const char *stop_message;
 
-static void on_signal(int number) { stop = 1; }
+static void on_signal(int number) {
+  int saved = errno;
+  if (!stop && stop_message && write(STDERR_FILENO, stop_message, strlen(stop_message)) < 0) {
+    // the terminal is gone, which is no reason to stop otherwise
+  }
+  stop = 1;
+  errno = saved;
+}
 
-volatile sig_atomic_t *muse_catch_stop(void) {
+volatile sig_atomic_t *muse_catch_stop(const char *message) {
   // SA_RESETHAND: the second signal of a kind finds the default, which ends the program.
-  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_RESTART}, before;
+  stop_message = message;
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
   return &stop;
 }

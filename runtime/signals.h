@@ -3,8 +3,8 @@
 
 #include <signal.h>
 
-// Makes SIGINT and SIGTERM set the flag that is returned, so that work can end at a good place; a second one ends the
-// program at once.
-volatile sig_atomic_t *muse_catch_stop(void);
+// Makes SIGINT, SIGTERM and SIGHUP (unless it is ignored, as nohup does) set the flag that is returned, so that work
+// can end at a good place; a second one ends the program at once. `message` goes to stderr at the first; NULL: none.
+volatile sig_atomic_t *muse_catch_stop(const char *message);
 
 #endif

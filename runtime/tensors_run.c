@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct Arguments {
   MuseSessionOptions session;
@@ -133,6 +134,11 @@ static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *dia
   return MUSE_OK;
 }
 
+static bool is_same_file(const char *a, const char *b) {
+  struct stat x, y;
+  return b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, Output *out, MuseDiag *diag) {
   const char *const functions[] = {"setup", "pack", "inspect", "grad", a->decode ? "decode" : NULL, NULL};
   bool check;
@@ -141,6 +147,8 @@ static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, 
   if (!muse_str_ends_with(a->tokens, ".safetensors"))
     return muse_error(diag, MUSE_ERR_INPUT, "--tokens takes a .safetensors file with a tensor 'tokens'");
   if (a->step < 0) return muse_error(diag, MUSE_ERR_INPUT, "--step takes a number from 0 on");
+  if (is_same_file(a->output, a->tokens) || is_same_file(a->output, a->params.params))
+    return muse_error(diag, MUSE_ERR_INPUT, "--out would overwrite '%s', which is read; give another name", a->output);
   MUSE_TRY(muse_check_option(a->check, &check, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(read_rows(s, a, diag));

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UNSET INT64_MIN // an option that was not given
+#define UNSET INT64_MIN // of a whole number that was not given; NAN of another
 
 typedef struct Arguments {
   MuseSessionOptions session;
@@ -58,13 +58,14 @@ static MuseStatus read_numbers(MuseTraining *t, const Arguments *a, MuseDiag *di
   if (a->seed != UNSET) s->seed = (uint32_t)a->seed;
   MUSE_TRY(muse_stepper_create(s, s->seed, &t->stepper, diag));
   MUSE_TRY(choose(s, "max_steps", a->steps, 0, "steps", &t->stepper.numbers.max_steps, diag));
-  if (a->learning_rate != -1) {
+  if (!isnan(a->learning_rate)) {
     if (!(a->learning_rate >= 0 && a->learning_rate <= 1e6))
-      return muse_error(diag, MUSE_ERR_INPUT, "--learning-rate takes a number from 0 on");
+      return muse_error(diag, MUSE_ERR_INPUT, "--learning-rate takes a number from 0 to 1e6, not %g", a->learning_rate);
     t->stepper.numbers.learning_rate = a->learning_rate;
   }
   if (a->stop_after != UNSET && a->stop_after < 0)
-    return muse_error(diag, MUSE_ERR_INPUT, "--stop-after takes a number of steps");
+    return muse_error(diag, MUSE_ERR_INPUT, "--stop-after takes a number from 0 on, not %lld",
+                      (long long)a->stop_after);
   t->last_step = t->stepper.numbers.max_steps;
   return read_habits(s, a, &t->habits, diag);
 }
@@ -83,7 +84,7 @@ static MuseStatus open_data(MuseTraining *t, const Arguments *a, MuseDiag *diag)
     return muse_error(diag, MUSE_ERR_INPUT,
                       "--tokens takes a .safetensors file with a tensor 'tokens'; token sets go to --data");
   if (!(a->validation >= 0 && a->validation < 1))
-    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to 1");
+    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to below 1, not %g", a->validation);
   if (s->tokenizer) MUSE_TRY(muse_session_tokenizer(s, NULL, &t->tokenizer, diag));
   MuseDataOptions o = {.row_tokens = s->n_seq,
                        .vocab_size = s->vocab_size,
@@ -308,7 +309,7 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
                  .save_interval = UNSET,
                  .keep = UNSET,
                  .sample_interval = UNSET,
-                 .learning_rate = -1,
+                 .learning_rate = NAN,
                  .validation = 0.02};
   const MuseOption table[] = {
       {"data", 'd', MUSE_OPT_TEXT, "SPEC",
@@ -358,7 +359,9 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
       else if (!a.tokens) default_run_dir(plan, &run_dir);
       t.run_dir = run_dir.len ? run_dir.data : NULL;
       t.json = a.json;
-      t.stop = muse_catch_stop();
+      signal(SIGPIPE, SIG_IGN); // a reader that went away is no reason to lose steps; the loop sees the failed write
+      t.stop = muse_catch_stop(a.session.quiet ? NULL : "\nstopping: this step is finished and saved first; once more "
+                                                        "stops at once\n");
       status = train(&t, plan, &a, diag);
       MuseStatus closed = muse_metrics_close(t.metrics, diag);
       if (status == MUSE_OK) status = closed;

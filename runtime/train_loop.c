@@ -171,11 +171,16 @@ static MuseStatus tell_bad_step(MuseTraining *t, const MuseStepResult *r, MuseDi
 
 static MuseStatus one_step(MuseTraining *t, MuseDiag *diag) {
   MuseSession *s = &t->session;
+  MuseDataCursor before = t->state.cursor;
   MuseStepResult r;
   int64_t micro_rows = s->batch * (s->n_seq + 1);
   double start = muse_seconds(), tokens = (double)(s->accumulation * s->batch * s->n_seq);
-  for (int64_t a = 0; a < s->accumulation; a++)
-    MUSE_TRY(muse_data_next(t->data, &t->state.cursor, s->batch, t->rows + a * micro_rows, diag));
+  for (int64_t a = 0; a < s->accumulation; a++) {
+    MuseStatus status = muse_data_next(t->data, &t->state.cursor, s->batch, t->rows + a * micro_rows, diag);
+    if (status == MUSE_OK) continue;
+    t->state.cursor = before; // the steps so far are good, and are kept
+    return save(t, diag) == MUSE_OK ? status : MUSE_ERR_FAILED;
+  }
   MUSE_TRY(muse_stepper_run(&t->stepper, t->state.step, t->rows, &r, diag));
   double seconds = muse_seconds() - start;
   t->state.step++;
@@ -207,6 +212,7 @@ MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
   while ((int64_t)t->state.step < t->last_step && (int64_t)t->state.step < t->stop_step && !*t->stop) {
     MUSE_TRY(one_step(t, diag));
     bool last = (int64_t)t->state.step >= t->last_step;
+    if (t->json && ferror(stdout)) break;
     if (*t->stop) break; // a step takes as long as it takes; a validation would keep the user waiting
     if (h->eval_interval > 0 && (last || is_due(h->eval_interval, t->state.step))) MUSE_TRY(validate(t, diag));
     if (h->sample_interval > 0 && t->tokenizer && (last || is_due(h->sample_interval, t->state.step)))
@@ -214,6 +220,10 @@ MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
     if (is_due(h->save_interval, t->state.step)) MUSE_TRY(save(t, diag));
   }
   MUSE_TRY(save(t, diag));
+  if (t->json && ferror(stdout))
+    return muse_error(diag, MUSE_ERR_FAILED, "stopped after step %llu%s%s: the output is closed or its disk is full",
+                      (unsigned long long)t->state.step, t->run_dir ? ", which is saved in " : "",
+                      t->run_dir ? t->run_dir : "");
   if ((int64_t)t->state.step >= t->last_step || !*t->stop) return MUSE_OK;
   if (t->run_dir)
     return muse_error(diag, MUSE_ERR_STOPPED, "stopped after step %llu, which is saved in '%s'; go on with --resume",

@@ -7,6 +7,7 @@
 #include "ir/base/vec.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +42,7 @@ static MuseStatus store_value(const MuseOption *option, const char *text, MuseDi
     if (muse_parse_i64(text, option->target)) return MUSE_OK;
     return muse_error(diag, MUSE_ERR_INPUT, "--%s needs a whole number such as 12, not '%s'", option->name, text);
   case MUSE_OPT_REAL:
-    if (muse_parse_double(text, option->target)) return MUSE_OK;
+    if (muse_parse_double(text, option->target) && isfinite(*(double *)option->target)) return MUSE_OK;
     return muse_error(diag, MUSE_ERR_INPUT, "--%s needs a number such as 0.5 or 1e-4, not '%s'", option->name, text);
   case MUSE_OPT_BYTES:
     if (muse_parse_bytes(text, option->target)) return MUSE_OK;

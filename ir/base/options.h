@@ -48,6 +48,11 @@ typedef struct MuseProgram {
   const MuseCommand *commands; // ends with a row whose name is NULL
 } MuseProgram;
 
+// First and last in every main. The start gives standard streams that are closed a file that no other open() can get
+// in their place; the end flushes stdout, prints the messages, frees `diag` and returns the exit code: a result that
+// could not be written is a failure.
+void muse_program_start(void);
+int muse_program_end(MuseStatus status, MuseDiag *diag);
 // Runs the command that argv[1] names, or prints help or the version.
 MuseStatus muse_program_run(const MuseProgram *program, int argc, char **argv, MuseDiag *diag);
 void muse_text_list_free(MuseTextList *list);

@@ -4,7 +4,9 @@
 #include "ir/base/status.h"
 #include "ir/base/str.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static MuseHelpForm form = MUSE_HELP_TEXT; // of this process; set once, while the command line is read
 static const MuseProgram *open_program;    // while the parts of its commands are printed
@@ -75,6 +77,20 @@ static MuseStatus print_forms(const MuseProgram *program, char *argument, MuseDi
   writer()->end(program, stdout);
   open_program = NULL;
   return MUSE_OK;
+}
+
+void muse_program_start(void) {
+  for (int fd = 0; fd <= 2; fd++) // opened the wrong way round: reading or writing fails, as it does when closed
+    if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) _exit(MUSE_ERR_FAILED);
+}
+
+int muse_program_end(MuseStatus status, MuseDiag *diag) {
+  bool lost = fflush(stdout) != 0 || ferror(stdout);
+  if (lost && status == MUSE_OK)
+    status = muse_error(diag, MUSE_ERR_FAILED, "cannot write the results: the output is closed or its disk is full");
+  muse_diag_print(diag, stderr);
+  muse_diag_destroy(diag);
+  return (int)status;
 }
 
 MuseStatus muse_program_run(const MuseProgram *program, int argc, char **argv, MuseDiag *diag) {

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Wrong inputs and bad moments: each ends in one sentence with its exit code; nothing is lost or left half written."""
+import array
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import programs
+from programs import Tensor, load, program, run, save, tokens
+
+CONFIG = """vocab_size: 257
+tokenizer: bytes
+eos_token_id: 256
+d_model: 32
+n_layers: 1
+num_heads: 2
+n_seq: 32
+local_window: 8
+batch_size: 2
+use_bitnet: true
+use_mixed_precision: false
+max_steps: 6
+warmup_steps: 2
+learning_rate: 3e-3
+eval_interval: 3
+eval_batches: 1
+save_interval: 3
+sample_interval: 3
+sample_tokens: 8
+"""
+TEXT = ''.join(f'Line {i} of a text that says nothing, {i * i} times over.\n' for i in range(400))
+
+
+class WrongInputs(programs.Scratch):
+    @classmethod
+    def setUpClass(cls):
+        cls.base = tempfile.mkdtemp(prefix='muse-e2e-')
+        cls.addClassCleanup(shutil.rmtree, cls.base, ignore_errors=True)
+        config, text = os.path.join(cls.base, 'model.yaml'), os.path.join(cls.base, 'text.txt')
+        with open(config, 'w', encoding='utf-8') as f:
+            f.write(CONFIG)
+        with open(text, 'w', encoding='utf-8') as f:
+            f.write(TEXT)
+        cls.yaml, cls.plan_path, cls.data = config, os.path.join(cls.base, 'model.plan'), os.path.join(cls.base, 'text')
+        cls.run_dir = os.path.join(cls.base, 'run')
+        run('musec', config, '-o', cls.plan_path)
+        run('muse-data', 'tokenize', text, '-o', cls.data)
+        run('muse-run', 'train', cls.plan_path, '--data', cls.data, '-o', cls.run_dir, '--stop-after', 4, '-q')
+
+    def refused(self, name, *args, says, status=2, **kwargs):
+        """One error and no more, with the words that matter."""
+        done = run(name, *args, status=status, **kwargs)
+        errors = [line for line in done.stderr.splitlines() if 'error: ' in line]
+        self.assertEqual(len(errors), 1, done.stderr)
+        for words in [says] if isinstance(says, str) else says:
+            self.assertIn(words, errors[0])
+        return done
+
+    def train(self, *args, **kwargs):
+        return run('muse-run', 'train', self.plan_path, '--data', self.data, *args, **kwargs)
+
+    def copy_run(self):
+        return shutil.copytree(self.run_dir, self.path('run'))
+
+    def test_option_values(self):
+        for option, value, says in [('--steps', '-1', 'from 0 on'), ('--learning-rate', '-1', 'from 0 to'),
+                                    ('--learning-rate', 'nan', 'needs a number'), ('--keep', '-1', 'from 0 on'),
+                                    ('--stop-after', '-2', 'from 0 on'), ('--validation', '1', 'below 1'),
+                                    ('--threads', '5000', '1 to 4096'), ('--threads', 'abc', 'whole number'),
+                                    ('--seed', '-1', 'from 0 to'), ('--cache-dir', '', 'takes a folder'),
+                                    ('--cpu-level', 'fast', 'avx2'), ('--check', 'foo', "only check is 'eval'")]:
+            self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'),
+                         f'{option}={value}', says=says)
+            self.assertFalse(glob.glob(self.path('run', 'step-*')), option)
+        self.refused('musec', self.yaml, '--bisect=-1', '--check', says='from 0 on')
+        self.refused('musec', self.yaml, '--target=gpu', '--check', says='use cpu')
+        self.refused('muse-data', 'inspect', self.data, '--document=-1', says='from 0 on')
+
+    def test_what_is_no_plan(self):
+        with open(self.plan_path, encoding='utf-8') as f:
+            text = f.read()
+        self.refused('muse-run', 'generate', self.yaml, says='compile it with musec')
+        self.refused('muse-run', 'generate', self.path('none.plan'), says='cannot read')
+        self.refused('muse-run', 'generate', self.dir, says='is a directory')
+        for name, content, says in [('cut', text[:len(text) // 2], 'error'), ('empty', '', 'is not a plan'),
+                                    ('old', text.replace('plan_version = 1', 'plan_version = 99', 1), 'version 99'),
+                                    ('moved', text.replace('offset = [', 'offset = [9999999', 1), 'musec again')]:
+            with open(self.path(name), 'w', encoding='utf-8') as f:
+                f.write(content)
+            self.refused('muse-run', 'generate', self.path(name), says=says)
+
+    def test_names_of_token_sets(self):
+        for name in (self.dir + '/.', self.dir + '/', self.dir + '/..'):
+            self.refused('muse-data', 'tokenize', self.yaml, '-o', name, says='not of a folder')
+        with open(self.path('empty.txt'), 'w', encoding='utf-8'):
+            pass
+        self.refused('muse-data', 'tokenize', self.path('empty.txt'), '-o', self.path('set'),
+                     says='in 1 file (1 empty)')
+        self.refused('muse-data', 'tokenize', self.dir, '-e', '.md', '-o', self.path('set'), says='--ending')
+        self.assertEqual(os.listdir(self.dir), ['empty.txt'])
+
+    def test_parameters_of_another_model(self):
+        other = self.plan(CONFIG, 'd_model=16')
+        params = glob.glob(os.path.join(self.run_dir, 'step-4', 'model.safetensors'))[0]
+        self.refused('muse-run', 'generate', other, '--params', params, status=5,
+                     says=['embed.weight', 'more do not fit'])
+        self.refused('muse-run', 'generate', other, '--checkpoint', self.run_dir, status=5, says='another plan')
+        self.refused('muse-run', 'generate', self.plan_path, '--checkpoint', params, says='--params')
+        tensors = load(params)
+        tensors['layers.0.ffn.up.weight'].data[3] = float('nan')
+        save(self.path('nan.safetensors'), tensors)
+        self.refused('muse-run', 'eval', self.plan_path, '--data', self.data, '--params', self.path('nan.safetensors'),
+                     says=['element 3', 'layers.0.ffn.up.weight'])
+
+    def test_tokens_file(self):
+        good = [[[1] * 33] * 2] * 2
+        file = self.path('tokens.safetensors')
+        tokens(file, good)
+        before = os.stat(file).st_size
+        self.refused('muse-run', 'tensors', self.plan_path, '--tokens', file, '--out', file, says='would overwrite')
+        self.assertEqual(os.stat(file).st_size, before)
+        for batches, says, status in [([[[1] * 32] * 2], 'n_seq + 1 = 33', 2), ([[[1] * 33]], 'compiled for 2', 2),
+                                      ([[[257] * 33] * 2], 'vocab_size', 5), ([[[-1] * 33] * 2], 'is -1', 5)]:
+            tokens(file, batches)
+            self.refused('muse-run', 'train', self.plan_path, '--tokens', file, status=status, says=says)
+        save(file, {'tokens': Tensor('F32', [1, 2, 33], array.array('f', [1.0] * 66))})
+        self.refused('muse-run', 'train', self.plan_path, '--tokens', file, says='whole numbers')
+
+    def test_id_beyond_the_vocabulary_saves_what_was_done(self):
+        for ending in ('.bin', '.idx'):
+            shutil.copy(self.data + ending, self.path('text' + ending))
+        with open(self.path('text.bin'), 'r+b') as f:
+            f.seek(20000)
+            f.write(b'\xff\xff')
+        done = self.refused('muse-run', 'train', self.plan_path, '--data', self.path('text'), '-o', self.path('run'),
+                            '-n', 2000, '--eval-interval', 0, '--sample-interval', 0, '--save-interval', 0, '--json',
+                            status=5, says=['text.bin', 'token 10000 (byte 20000)', '65535'])
+        last = json.loads(done.stdout.splitlines()[-1])['step']
+        self.assertTrue(os.path.isdir(self.path('run', f'step-{last}')), os.listdir(self.path('run')))
+        with open(self.path('text.bin'), 'r+b') as f:
+            f.seek(20000)
+            f.write(b'\x20\x00')
+        on = run('muse-run', 'train', self.plan_path, '--data', self.path('text'), '-o', self.path('run'), '--resume',
+                 '-n', 2000, '--stop-after', 1, '--json', '-q')
+        self.assertEqual(json.loads(on.stdout)['step'], last + 1)
+
+    def test_resume_with_something_else(self):
+        self.copy_run()
+        other = self.plan(CONFIG, 'n_layers=2')
+        self.refused('muse-run', 'train', other, '--data', self.data, '-o', self.path('run'), '--resume', status=5,
+                     says='layers.1')
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), '--resume',
+                     '--seed', 7, status=5, says='give --seed')
+        with open(self.path('other.txt'), 'w', encoding='utf-8') as f:
+            f.write(TEXT.upper())
+        run('muse-data', 'tokenize', self.path('other.txt'), '-o', self.path('other'))
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.path('other'), '-o', self.path('run'),
+                     '--resume', status=5, says='other data')
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), says='--resume')
+        self.train('-o', self.path('run'), '--resume', '-q')  # none of these harmed the run
+        finished = sorted(os.listdir(self.path('run')))
+        self.train('-o', self.path('run'), '--resume', '-q')  # nor does going on with a finished one
+        self.assertEqual(sorted(os.listdir(self.path('run'))), finished)
+
+    def test_one_run_in_a_folder(self):
+        running = subprocess.Popen([program('muse-run'), 'train', self.plan_path, '--data', self.data, '-o',
+                                    self.path('run'), '-n', '100000', '--eval-interval', '0', '--sample-interval', '0'],
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(running.kill)
+        while 'step 1/' not in running.stderr.readline():
+            self.assertIsNone(running.poll())
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), '--resume',
+                     says='another muse-run trains')
+        running.send_signal(signal.SIGHUP)
+        _, err = running.communicate(timeout=60)
+        self.assertEqual(running.returncode, 75, err)
+        self.assertIn('finished and saved', err)
+        self.assertIn('go on with --resume', err)
+        self.train('-o', self.path('run'), '--resume', '--stop-after', 1, '-n', 100000, '-q')
+
+    def test_output_that_goes_away(self):
+        long = ['muse-run', 'train', self.plan_path, '--data', self.data, '-n', '100000', '--json', '-q',
+                '--eval-interval', '0', '--sample-interval', '0', '-o']
+        piped = subprocess.Popen([program(long[0]), *long[1:], self.path('piped')], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.addCleanup(piped.kill)
+        piped.stdout.readline()
+        piped.stdout.close()
+        self.assertEqual(piped.wait(timeout=60), 1)
+        self.assertIn('which is saved', piped.stderr.read())
+        piped.stderr.close()
+        self.assertTrue(glob.glob(self.path('piped', 'step-*')))
+        full = [('musec', self.yaml), ('musec', '--list-ops'), ('musec', '--help'),
+                ('muse-run', 'generate', self.plan_path, '-n', 5, '-q'), ('muse-data', 'inspect', self.data),
+                ('muse-run', 'eval', self.plan_path, '--data', self.data, '-q'),
+                (*long, self.path('full'))]
+        for args in full:
+            with open('/dev/full', 'w', encoding='utf-8') as out:
+                done = subprocess.run([program(args[0]), *map(str, args[1:])], stdout=out, stderr=subprocess.PIPE,
+                                      text=True, check=False)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn('the output is closed or its disk is full', done.stderr)
+        closed = subprocess.run(['sh', '-c', 'exec "$@" >&- 2>&-', 'sh', program('muse-run'), 'train', self.plan_path,
+                                 '--data', self.data, '-o', self.path('closed'), '--json', '-q'], check=False)
+        self.assertEqual(closed.returncode, 1)
+        for name in ('.lock', 'metrics.jsonl'):  # no other file took the place of stdout
+            with open(self.path('closed', name), encoding='utf-8') as f:
+                self.assertTrue(all('kind' in json.loads(line) for line in f), name)
+
+    def test_numbers_that_go_bad(self):
+        done = self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'),
+                            '--learning-rate', '1e6', '-n', 50, '--save-interval', 1, '--eval-interval', 0,
+                            '--sample-interval', 0, '--json', status=4,
+                            says=['5 steps in a row', 'learning_rate', '1e-5', 'use_mixed_precision: false', 'layer 0'])
+        lines = done.stdout.splitlines()
+        bad = [line for line in lines if json.loads(line).get('bad')]
+        self.assertEqual(len(bad), 5)
+        with open(self.path('run', 'metrics.jsonl'), encoding='utf-8') as f:
+            kinds = [json.loads(line)['kind'] for line in f]
+        self.assertEqual(kinds[-5:], ['bad'] * 5)
+        for checkpoint in glob.glob(self.path('run', 'step-*', 'model.safetensors')):
+            for name, tensor in load(checkpoint).items():
+                self.assertTrue(all(x - x == 0 for x in tensor.data), f'{checkpoint}: {name}')
+
+    def test_damaged_cache_is_compiled_again(self):
+        args = ['generate', self.plan_path, '-n', 20, '--checkpoint', self.run_dir, '--cache-dir', self.path('cache')]
+        first = run('muse-run', *args)
+        self.assertIn(' and 0 from the cache', first.stderr)
+        entries = glob.glob(self.path('cache', '**', '*.bin'), recursive=True)
+        for i, entry in enumerate(entries):
+            with open(entry, 'r+b') as f:
+                if i % 3 == 0:
+                    f.truncate(i % 2 * 100)
+                else:
+                    f.seek(300 if i % 3 == 1 else -8, os.SEEK_SET if i % 3 == 1 else os.SEEK_END)
+                    f.write(b'garbage!')
+        again = run('muse-run', *args)
+        self.assertEqual(again.stdout, first.stdout)
+        self.assertIn(' and 0 from the cache', again.stderr)
+        self.assertIn('of which 0 compiled now', run('muse-run', *args).stderr)
+        nowhere = run('muse-run', *args[:-1], '/dev/null')
+        self.assertEqual(nowhere.stdout, first.stdout)
+        self.assertIn('kernels are not kept on disk', nowhere.stderr)
+
+    def test_damaged_checkpoints_are_passed_over(self):
+        self.copy_run()
+        with open(self.path('run', 'step-4', 'model.safetensors'), 'r+b') as f:
+            f.truncate(1000)
+        done = self.train('-o', self.path('run'), '--resume', '--json', '-n', 4)
+        self.assertIn('is passed over', done.stderr)
+        self.assertEqual(json.loads(done.stdout)['step'], 4)
+        for state in glob.glob(self.path('run', 'step-*', 'state.json')):
+            with open(state, 'w', encoding='utf-8') as f:
+                f.write('{')
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), '--resume',
+                     says='can be used')
+
+    def test_names_with_blanks_and_letters(self):
+        folder = self.path('ein Ordner – 日本', 'x' * 200)
+        os.makedirs(folder)
+        plan = os.path.join(folder, "der 'Plan'.plan")
+        run('musec', self.yaml, '-o', plan)
+        shutil.copy(self.data + '.bin', os.path.join(folder, 'ä b.bin'))
+        shutil.copy(self.data + '.idx', os.path.join(folder, 'ä b.idx'))
+        out = run('muse-run', 'train', plan, '--data', os.path.join(folder, 'ä b'), '-n', 2, cwd=folder,
+                  env=os.environ | {'LANG': 'ja_JP.UTF-8', 'LC_ALL': 'ja_JP.UTF-8', 'NO_COLOR': '1'}).stdout
+        self.assertIn("saved in runs/der 'Plan'", out)
+        self.assertTrue(os.path.isdir(os.path.join(folder, 'runs', "der 'Plan'", 'step-2')))
+
+    def test_every_mixer_learns_and_writes(self):
+        for bk, local in (('false', 'false'), ('true', 'false'), ('false', 'true'), ('true', 'true')):
+            mixer = f'use_birman_schwinger={bk}', f'use_hybrid_attention={local}'
+            plan, folder = self.plan(CONFIG, *mixer), self.path(f'{bk}-{local}')
+            done = run('muse-run', 'train', plan, '--data', self.data, '-o', folder, '-n', 30, '--json', '-q',
+                       '--learning-rate', '1e-2')
+            losses = [json.loads(line)['loss'] for line in done.stdout.splitlines()]
+            self.assertLess(losses[-1], losses[0] - 0.8, mixer)
+            self.assertTrue(run('muse-run', 'generate', plan, '--checkpoint', folder, '-n', 50).stdout.strip())
+
+
+if __name__ == '__main__':
+    programs.main()
