@@ -256,6 +256,11 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
   MUSE_TRY(muse_check_option(a->check, &check, diag));
   if (a->init && a->params)
     return muse_error(diag, MUSE_ERR_INPUT, "start either from --init or from --params, not from both");
+  if (a->resume && (a->init || a->params) && t->run_dir && muse_checkpoint_exists(t->run_dir))
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--resume takes the parameters of the run in '%s'; leave --init and --params out, or start another "
+                      "run with -o",
+                      t->run_dir);
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
@@ -274,6 +279,9 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
     fprintf(stderr, "training to step %lld; checkpoints and metrics.jsonl in '%s'\n", (long long)t->last_step,
             t->run_dir);
   t->stop_step = a->stop_after == UNSET ? INT64_MAX : (int64_t)t->state.step + a->stop_after;
+  if ((int64_t)t->state.step >= t->last_step && t->state.step > 0 && !s->quiet)
+    fprintf(stderr, "nothing is left to do: the run is at step %llu; --steps N goes further\n",
+            (unsigned long long)t->state.step);
   show_notes(diag);
   MuseProgressOptions po = {.out = stderr,
                             .first_step = (int64_t)t->state.step,

@@ -163,7 +163,10 @@ class WrongInputs(programs.Scratch):
         self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), says='--resume')
         self.train('-o', self.path('run'), '--resume', '-q')  # none of these harmed the run
         finished = sorted(os.listdir(self.path('run')))
-        self.train('-o', self.path('run'), '--resume', '-q')  # nor does going on with a finished one
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), '--resume',
+                     '--init', self.run_dir, says='leave --init and --params out')
+        done = self.train('-o', self.path('run'), '--resume')  # nor does going on with a finished one
+        self.assertIn('nothing is left to do: the run is at step 6', done.stderr)
         self.assertEqual(sorted(os.listdir(self.path('run'))), finished)
 
     def test_one_run_in_a_folder(self):
