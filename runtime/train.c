@@ -258,8 +258,8 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
     return muse_error(diag, MUSE_ERR_INPUT, "start either from --init or from --params, not from both");
   if (a->resume && (a->init || a->params) && t->run_dir && muse_checkpoint_exists(t->run_dir))
     return muse_error(diag, MUSE_ERR_INPUT,
-                      "--resume takes the parameters of the run in '%s'; leave --init and --params out, or start another "
-                      "run with -o",
+                      "--resume takes the parameters of the run in '%s'; leave --init and --params out, or start "
+                      "another run with -o",
                       t->run_dir);
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
