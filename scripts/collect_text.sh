@@ -25,13 +25,24 @@ list_files() {
   paste -d '\n' <(list_documents) <(list_manual_pages) | grep .
 }
 
+# Manual pages as prose: requests go, but for the words of those that only change the font or start a section.
+plain() {
+  case $1 in
+    /usr/share/man/*)
+      sed -E -e "/^[.']\\\\\"/d" -e 's/^\.(SH|SS|[BIR]|[BIR][BIR]) +//' -e "/^[.']/d" \
+        -e 's/\\f(\[[A-Z]*\]|\([A-Z]{2}|.)//g' -e 's/\\-/-/g' -e "s/\\\\\(aq/'/g" -e 's/\\[&|c]//g' -e 's/\\e/\\/g'
+      ;;
+    *) cat ;;
+  esac
+}
+
 total=0 n=0
 declare -A seen # many packages ship the same text
 while IFS= read -r path; do
   [ "$total" -lt "$budget" ] || break
   out=$folder/$(printf '%05d' "$n").txt
-  # -cdf: unpacks what is packed and passes the rest; comments of manual pages are not for readers.
-  gzip -cdf -- "$path" 2>/dev/null | head -c "$largest" | sed '/^[.'\'']\\"/d' >"$out" || true
+  # -cdf: unpacks what is packed and passes the rest.
+  gzip -cdf -- "$path" 2>/dev/null | head -c "$largest" | plain "$path" >"$out" || true
   size=$(stat -c %s "$out")
   # Short texts are stubs ("see the other package"); grep -I takes a file with NUL bytes for binary.
   if [ "$size" -lt 1000 ] || ! grep -qI . "$out"; then continue; fi
