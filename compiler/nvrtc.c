@@ -43,7 +43,8 @@ struct MuseNvrtc {
 
 static void *try_open(const char *path, char **out_path) {
   if (strchr(path, '/') && access(path, R_OK) != 0) return NULL;
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  // Never unloaded: it keeps memory of its own, which would be a leak once nothing refers to it.
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library) *out_path = strdup(path);
   return library;
 }
