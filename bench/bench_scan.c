@@ -42,10 +42,10 @@ static void fill(const MuseKernelCall *c) {
 }
 
 // Nanoseconds per token and head: the best of several runs.
-static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t T, int64_t H, int64_t d, const char *score,
-                      int64_t window) {
-  const MuseType x = muse_type4(MUSE_F32, 1, T, H, d), a = muse_type3(MUSE_F32, 1, T, H),
-                 doc = muse_type2(MUSE_I32, 1, T);
+static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t B, int64_t T, int64_t H, int64_t d,
+                      const char *score, int64_t window) {
+  const MuseType x = muse_type4(MUSE_F32, B, T, H, d), a = muse_type3(MUSE_F32, B, T, H),
+                 doc = muse_type2(MUSE_I32, B, T);
   const MuseType eta = muse_type1(MUSE_F32, H);
   MuseType types[8];
   int n = 0;
@@ -77,19 +77,23 @@ static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t T, int6
   }
   muse_kernel_call_destroy(&call);
   muse_module_destroy(module);
-  return best * 1e9 / (double)(T * H);
+  return best * 1e9 / (double)(B * T * H);
 }
 
-static void lengths(const MuseCpuModule *cpu, int64_t H, int64_t d) {
+// `tokens` 0: one row of each length, which leaves the caches as it grows. Else as many rows as make that many tokens, so that
+// the lengths move the same memory and what is left of the growth is the algorithm's.
+static void lengths(const MuseCpuModule *cpu, int64_t H, int64_t d, int64_t tokens) {
   static const int64_t lengths[] = {512, 2048, 8192, 65536};
   static const MuseOpKind kinds[] = {MUSE_OP_green_scan, MUSE_OP_green_scan_grad, MUSE_OP_resolvent_scan,
                                      MUSE_OP_resolvent_scan_grad};
   double first[2] = {0}, last[2] = {0};
-  printf("\nns per token and head, H %d, d %d\n%8s %11s %11s %11s %11s\n", (int)H, (int)d, "T", "green", "green'",
+  printf("\nns per token and head, H %d, d %d, %s\n%8s %11s %11s %11s %11s\n", (int)H, (int)d,
+         tokens ? "65536 tokens in rows of T" : "one row", "T", "green", "green'",
          "resolvent", "resolvent'");
   for (size_t t = 0; t < sizeof lengths / sizeof *lengths; t++) {
     double ns[4];
-    for (int k = 0; k < 4; k++) ns[k] = measure(cpu, kinds[k], lengths[t], H, d, NULL, 0);
+    const int64_t B = tokens ? tokens / lengths[t] : 1;
+    for (int k = 0; k < 4; k++) ns[k] = measure(cpu, kinds[k], B, lengths[t], H, d, NULL, 0);
     printf("%8d %11.2f %11.2f %11.1f %11.1f\n", (int)lengths[t], ns[0], ns[1], ns[2], ns[3]);
     for (int k = 0; k < 2; k++) {
       last[k] = ns[k] + ns[k + 2];
@@ -105,9 +109,9 @@ int main(int argc, char **argv) {
   MuseCpuTarget target;
   if (!cpu->host_target(MUSE_CPU_NEON_DOT, false, &target)) return 1;
   printf("one core, %s\n", muse_cpu_level_name(target.level));
-  lengths(cpu, 4, 32);
-  lengths(cpu, 8, 64);
-  lengths(cpu, 4, 128);
+  static const int64_t heads[][2] = {{4, 32}, {8, 64}, {4, 128}};
+  for (int i = 0; i < 3; i++) lengths(cpu, heads[i][0], heads[i][1], 65536);
+  for (int i = 0; i < 3; i++) lengths(cpu, heads[i][0], heads[i][1], 0);
   printf("\nwindowed attention, T 2048, H 4: ns per token and head (forward / backward)\n%8s %6s %24s %24s\n", "d", "W",
          "dot", "hyperbolic");
   static const int64_t sizes[][2] = {{32, 64}, {32, 256}, {64, 64}, {64, 256}, {64, 512}, {128, 512}, {64, 2048}};
@@ -115,8 +119,8 @@ int main(int argc, char **argv) {
     const int64_t d = sizes[i][0], W = sizes[i][1];
     printf("%8d %6d", (int)d, (int)W);
     for (int h = 0; h < 2; h++)
-      printf("    %9.0f / %9.0f", measure(cpu, MUSE_OP_window_attention, 2048, 4, d, h ? "hyperbolic" : "dot", W),
-             measure(cpu, MUSE_OP_window_attention_grad, 2048, 4, d, h ? "hyperbolic" : "dot", W));
+      printf("    %9.0f / %9.0f", measure(cpu, MUSE_OP_window_attention, 1, 2048, 4, d, h ? "hyperbolic" : "dot", W),
+             measure(cpu, MUSE_OP_window_attention_grad, 1, 2048, 4, d, h ? "hyperbolic" : "dot", W));
     printf("\n");
   }
   return 0;
