@@ -184,16 +184,21 @@ class Train(programs.Scratch):
     def test_parameters_of_another_model_are_refused(self):
         plan = self.plan(small())
         _, tensors = self.poisoned(plan, 'embed.weight', 0.0)
-        del tensors['layers.1.ffn.mid_norm.weight']
-        tensors['stranger'] = Tensor('F32', [2], array.array('f', [1, 2]))
-        tensors['final_norm.weight'] = Tensor('F32', [63], array.array('f', [1] * 63))
-        save(self.path('other.safetensors'), tensors)
-        done = run('muse-run', 'tensors', plan, '--tokens', self.batches(1), '--params', self.path('other.safetensors'),
-                   '-o', self.path('out'), status=2)
-        self.assertIn("has no tensor 'layers.1.ffn.mid_norm.weight' (f32[256])", done.stderr)
-        self.assertIn("holds a tensor 'stranger', which is no parameter", done.stderr)
-        self.assertIn("tensor 'final_norm.weight' is F32 [63], the plan needs f32[64]", done.stderr)
-        self.assertFalse(os.path.exists(self.path('out')))
+        missing = {name: t for name, t in tensors.items() if name != 'layers.1.ffn.mid_norm.weight'}
+        narrow = {'final_norm.weight': Tensor('F32', [63], array.array('f', [1] * 63))}
+        stranger = {'stranger': Tensor('F32', [2], array.array('f', [1, 2]))}
+        for other, sentences in [
+            (missing, ["has no tensor 'layers.1.ffn.mid_norm.weight' (f32[256]), which the plan needs"]),
+            (tensors | stranger, ["holds a tensor 'stranger', which is no parameter"]),
+            (missing | stranger | narrow, ["tensor 'final_norm.weight' is F32 [63], the plan needs f32[64]",
+                                           'and 2 more do not fit']),
+        ]:
+            save(self.path('other.safetensors'), other)
+            done = run('muse-run', 'tensors', plan, '--tokens', self.batches(1), '--params',
+                       self.path('other.safetensors'), '-o', self.path('out'), status=5)
+            for sentence in sentences:
+                self.assertIn(sentence, done.stderr)
+            self.assertFalse(os.path.exists(self.path('out')))
 
 
 if __name__ == '__main__':
