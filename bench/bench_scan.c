@@ -80,8 +80,8 @@ static double measure(const MuseCpuModule *cpu, MuseOpKind kind, int64_t B, int6
   return best * 1e9 / (double)(B * T * H);
 }
 
-// `tokens` 0: one row of each length, which leaves the caches as it grows. Else as many rows as make that many tokens, so that
-// the lengths move the same memory and what is left of the growth is the algorithm's.
+// `tokens` 0: one row of each length, which leaves the caches as it grows. Else as many rows as make that many tokens,
+// so that the lengths move the same memory and what is left of the growth is the algorithm's.
 static void lengths(const MuseCpuModule *cpu, int64_t H, int64_t d, int64_t tokens) {
   static const int64_t lengths[] = {512, 2048, 8192, 65536};
   static const MuseOpKind kinds[] = {MUSE_OP_green_scan, MUSE_OP_green_scan_grad, MUSE_OP_resolvent_scan,
