@@ -8,5 +8,10 @@
 // with dlopen.
 MuseStatus muse_emit_module_text(MuseModule *module, const char *form, const char *target, const char *output,
                                  MuseDiag *diag);
+// The same for CUDA ("cuda", "cuda:sm_86"): form "cuda" is one CUDA C text of all kernels, "ptx" needs NVRTC
+// (nvrtc_path: NULL searches for it). Kernels whose skeleton has no CUDA emitter are left out; after the text is
+// written that is MUSE_ERR_FAILED with their names.
+MuseStatus muse_emit_module_cuda(MuseModule *module, const char *form, const char *target, const char *nvrtc_path,
+                                 const char *output, MuseDiag *diag);
 
 #endif

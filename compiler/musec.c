@@ -16,14 +16,16 @@
 #define ALL_PASSES INT64_MIN // of --bisect, which was not given
 
 typedef struct Arguments {
-  const char *output, *target, *emit, *dump_dir, *passes, *stop_after, *verify;
+  const char *output, *target, *emit, *dump_dir, *passes, *stop_after, *verify, *nvrtc;
   MuseTextList operands, sets, dump_ir, skip;
   uint64_t memory_budget;
   int64_t bisect;
   bool check, estimate, json, time_passes, list_passes, list_ops, list_keys, version;
 } Arguments;
 
-static const char *const emit_forms[] = {"mir", "plan", "llvm", "asm", "object", NULL};
+static const char *const emit_forms[] = {"mir", "plan", "llvm", "asm", "object", "cuda", "ptx", NULL};
+
+static bool is_cuda_form(const char *text) { return strcmp(text, "cuda") == 0 || strcmp(text, "ptx") == 0; }
 
 static bool is_emit_form(const char *text) {
   for (int i = 0; emit_forms[i]; i++)
@@ -110,7 +112,9 @@ static MuseStatus load(const char *path, const Arguments *a, MuseArena *arena, c
   MuseConfig config;
   MUSE_TRY(muse_config_load(path, &a->sets, arena, &config, diag));
   if (a->memory_budget) config.memory_budget = a->memory_budget;
-  return muse_compile_config(&config, path, a->target, options, out_module, diag);
+  // What has a CUDA target is text of kernels; the plan that they come from is the same for every device.
+  const char *target = muse_is_cuda_target(a->target) ? "cpu" : a->target;
+  return muse_compile_config(&config, path, target, options, out_module, diag);
 }
 
 static MuseStatus write_output(MuseModule *module, const Arguments *a, MuseDiag *diag) {
@@ -137,6 +141,7 @@ static MuseStatus write_output(MuseModule *module, const Arguments *a, MuseDiag 
     muse_str_free(&text);
     return MUSE_OK;
   }
+  if (is_cuda_form(form)) return muse_emit_module_cuda(module, form, a->target, a->nvrtc, a->output, diag);
   return muse_emit_module_text(module, form, a->target, a->output, diag);
 }
 
@@ -146,15 +151,19 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
       {"set", 0, MUSE_OPT_LIST, "KEY=VALUE", "Override a key of the config; may be repeated.", &a->sets},
       {"target", 0, MUSE_OPT_TEXT, "TARGET",
        "cpu (default), cpu:x86-64-v3, cpu:aarch64, cpu:avx512-vnni, ...: for --emit and reports; a plan runs on any "
-       "device of its backend.",
+       "device of its backend. cuda:sm_86, cuda:sm_90a, ...: for --emit=cuda and --emit=ptx.",
        &a->target},
       {"memory-budget", 0, MUSE_OPT_BYTES, "SIZE", "Refuse a plan that needs more memory, such as 8GiB.",
        &a->memory_budget},
       {"check", 0, MUSE_OPT_FLAG, NULL, "Check the config and compile, but write nothing.", &a->check},
       {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a->estimate},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a->json},
-      {"emit", 0, MUSE_OPT_TEXT, "FORM", "mir, plan, llvm, asm or object (the last two need -o: a folder for object).",
+      {"emit", 0, MUSE_OPT_TEXT, "FORM",
+       "mir, plan, llvm, asm, object (needs -o: a folder), or, for the kernels that have a CUDA emitter, cuda or ptx "
+       "(needs NVRTC).",
        &a->emit},
+      {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "The library NVRTC for --emit=ptx, when it is not found by itself.",
+       &a->nvrtc},
       {"dump-ir", 0, MUSE_OPT_LIST, "WHEN",
        "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a->dump_ir},
       {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write dumps there, one file each, instead of to stderr.", &a->dump_dir},
@@ -189,7 +198,11 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
     return muse_error(diag, MUSE_ERR_INPUT, "musec takes one config or dump, not %d; see musec --help",
                       a->operands.len);
   if (a->emit && !is_emit_form(a->emit))
-    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm or object", a->emit);
+    return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm, object, cuda or ptx", a->emit);
+  if (muse_is_cuda_target(a->target) && !(a->emit && is_cuda_form(a->emit)))
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "--target %s: plans do not run on GPUs yet; --emit=cuda and --emit=ptx show the kernels that exist", a->target);
   if (a->verify && strcmp(a->verify, "each") != 0)
     return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a->verify);
   MuseCompileOptions options = {.passes = {.dump = a->dump_ir.data,

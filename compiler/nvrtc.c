@@ -183,13 +183,15 @@ MuseStatus muse_nvrtc_compile(const MuseNvrtc *n, const char *source, const char
     return muse_error(diag, MUSE_ERR_INPUT, "NVRTC %d.%d (%s) does not know %s", n->major, n->minor, n->path, arch);
   snprintf(option, sizeof option, "--gpu-architecture=%s", arch);
   // No contraction: a body computes what the CPU and the oracle compute; where fused arithmetic is wanted, it is
-  // written. Nothing of --use_fast_math either.
-  const char *const options[] = {option, "--std=c++17", "--fmad=false", "--ptxas-options=-v"};
+  // written. Nothing of --use_fast_math either. Unused variables and comparisons that are always true are no mistakes
+  // in generated code.
+  const char *const options[] = {option, "--std=c++17", "--fmad=false", "--diag-suppress=177,186",
+                                 "--ptxas-options=-v"};
   NvrtcProgram *program = NULL;
   int result = n->nvrtcCreateProgram(&program, source, name, 0, NULL, NULL);
   if (result != 0)
     return muse_error(diag, MUSE_ERR_FAILED, "NVRTC cannot take kernel %s: %s", name, n->nvrtcGetErrorString(result));
-  result = n->nvrtcCompileProgram(program, ptx ? 3 : 4, options);
+  result = n->nvrtcCompileProgram(program, ptx ? 4 : 5, options);
   take_log(n, program, out_log);
   MuseStatus status = MUSE_OK;
   if (result != 0) {

@@ -4,7 +4,10 @@
 
 #include "ir/base/checked.h"
 
-enum { TARGET_ELEMENTS = 32768 }; // of one task: large enough to hide the call, small enough to share out evenly
+enum {
+  TARGET_ELEMENTS = 32768, // of one task: large enough to hide the call, small enough to share out evenly
+  SUM_TASKS = 256,
+};
 
 static bool is_reduce(const MuseOp *op) { return op->kind == MUSE_OP_reduce_sum || op->kind == MUSE_OP_reduce_max; }
 
@@ -139,11 +142,11 @@ void muse_map_domain(const MuseOp *kernel, MuseMapDomain *out) {
   out->rows = muse_type_rows(out->shape);
   out->columns = muse_type_last_dim(out->shape);
   out->rows_per_task = TARGET_ELEMENTS / out->columns;
-  // Every task keeps partial results as large as the terminal results, so tasks are few and long. The cut does not
-  // depend on what else the kernel computes, so that a sum has the same bits everywhere: the scale of a matrix's trits
-  // is the same from the optimizer and from @pack.
-  if (out->has_terminal && out->rows_per_task < muse_ceil_div(out->rows, 32))
-    out->rows_per_task = muse_ceil_div(out->rows, 32);
+  // Every task keeps partial results as large as the terminal results, so tasks are few and long, but enough for every
+  // multiprocessor of a GPU. The cut does not depend on what else the kernel computes, so that a sum has the same bits
+  // everywhere: the scale of a matrix's trits is the same from the optimizer and from @pack.
+  if (out->has_terminal && out->rows_per_task < muse_ceil_div(out->rows, SUM_TASKS))
+    out->rows_per_task = muse_ceil_div(out->rows, SUM_TASKS);
   if (out->rows_per_task < 1) out->rows_per_task = 1;
   if (out->rows_per_task > out->rows) out->rows_per_task = out->rows;
   out->n_tasks = muse_ceil_div(out->rows, out->rows_per_task);

@@ -8,7 +8,7 @@
 // fails the Criterion test with a sentence.
 
 #include "compiler/emit.h"
-#include "ops/ops.h"
+#include "tests/unit/kernel_support.h"
 
 // Overwrites the random values of operand `index` (t->data, then rounded to the storage type). The default: floats in
 // [-2, 2], i8 in [-127, 127], u8 in [0, 255], other ints in [0, 15], bools and trits evenly.
@@ -43,8 +43,6 @@ void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarnes
 // The function's arguments become the kernel's operands, its returns the results. rng_id attributes become list
 // indices.
 MuseModule *muse_harness_kernel(const char *skeleton, const char *text, MuseOp **out_kernel);
-// The same from a function made with the builder.
-MuseOp *muse_harness_outline(MuseModule *module, MuseFunc *func, const char *skeleton);
 
 const MuseCpuModule *muse_harness_module(void); // the loaded libmuse-cpu.so
 

@@ -1,0 +1,67 @@
+// The table of CUDA emitters, and what is around their text.
+#include "compiler/emit_cuda.h"
+
+#include "compiler/emit_cuda_kernel.h"
+#include "ir/base/status.h"
+
+#include <string.h>
+
+static const struct {
+  const char *skeleton;
+  MuseStatus (*emit)(MuseCudaEmitter *e);
+} emitters[] = {
+    {"gather_rows", muse_emit_cuda_gather_rows},
+    {"map", muse_emit_cuda_map},
+    {"transpose", muse_emit_cuda_transpose},
+};
+
+static MuseStatus (*find(const char *skeleton))(MuseCudaEmitter *e) {
+  for (size_t i = 0; i < sizeof emitters / sizeof *emitters; i++)
+    if (strcmp(emitters[i].skeleton, skeleton) == 0) return emitters[i].emit;
+  return NULL;
+}
+
+bool muse_cuda_has_emitter(const char *skeleton) { return find(skeleton) != NULL; }
+
+static int n_ids_of(const MuseOp *kernel) {
+  const MuseAttr *ids = muse_attr_find(&kernel->attrs, "rng_ids");
+  return ids ? ids->ints.len : 0;
+}
+
+// An operand that no result may be written over is never changed while the kernel runs.
+static bool is_read_only(const MuseOp *kernel, int operand) {
+  for (int r = 0; r < kernel->n_results; r++)
+    if (muse_kernel_allows_in_place(kernel, r, operand)) return false;
+  return true;
+}
+
+void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
+  const MuseOp *kernel = e->kernel;
+  MUSE_ASSERT(e->launches->n < MUSE_CUDA_MAX_LAUNCHES);
+  MUSE_ASSERT(launch.grid_x >= 1 && launch.grid_x < (int64_t)1 << 31 && launch.grid_y >= 1 && launch.grid_y < 65536);
+  muse_str_appendf(e->out, "extern \"C\" __global__ void __launch_bounds__(%d) %s_%d(", launch.block, e->name,
+                   e->launches->n);
+  for (int i = 0; i < kernel->n_operands; i++)
+    muse_str_appendf(e->out, "const %s *%sa%d, ", muse_cuda_type(kernel->operands[i]->type.dtype),
+                     is_read_only(kernel, i) ? "__restrict__ " : "", i);
+  for (int r = 0; r < kernel->n_results; r++)
+    muse_str_appendf(e->out, "%s *r%d, ", muse_cuda_type(kernel->results[r]->type.dtype), r);
+  muse_str_append(e->out, "unsigned char *workspace");
+  if (n_ids_of(kernel)) muse_str_appendf(e->out, ", const Ids_%s ids", e->name);
+  muse_str_append(e->out, ") {\n");
+  e->launches->launch[e->launches->n++] = launch;
+}
+
+MuseStatus muse_cuda_emit(const MuseOp *kernel, const char *name, MuseCudaTarget target, MuseStr *out_source,
+                          MuseCudaLaunches *out_launches, MuseDiag *diag) {
+  const char *skeleton = muse_op_text(kernel, "skeleton");
+  MuseStatus (*emit)(MuseCudaEmitter *) = find(skeleton);
+  if (!emit)
+    return muse_error(diag, MUSE_ERR_FAILED,
+                      "there is no CUDA emitter for the skeleton %s yet; run the plan on the CPU", skeleton);
+  *out_launches = (MuseCudaLaunches){0};
+  if (n_ids_of(kernel)) muse_str_appendf(out_source, "struct Ids_%s { u64 id[%d]; };\n\n", name, n_ids_of(kernel));
+  MuseCudaEmitter e = {
+      .kernel = kernel, .name = name, .target = target, .out = out_source, .launches = out_launches, .diag = diag};
+  return emit(&e);
+}

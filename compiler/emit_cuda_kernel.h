@@ -1,0 +1,24 @@
+#ifndef MUSE_COMPILER_EMIT_CUDA_KERNEL_H
+#define MUSE_COMPILER_EMIT_CUDA_KERNEL_H
+
+#include "compiler/emit_cuda_body.h"
+
+// What the CUDA emitters share; one emitter a skeleton, listed in emit_cuda.c.
+typedef struct MuseCudaEmitter {
+  const MuseOp *kernel;
+  const char *name;
+  MuseCudaTarget target;
+  MuseStr *out;
+  MuseCudaLaunches *launches;
+  MuseDiag *diag;
+} MuseCudaEmitter;
+
+// Appends the head of the next launch's function up to its opening brace, with all parameters (a0.. operands, r0..
+// results, workspace, ids), and notes the launch.
+void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch);
+
+MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e);
+
+#endif

@@ -1,0 +1,162 @@
+// Compiles the kernels that have a CUDA emitter with NVRTC, for every architecture that it knows of those MUSE names,
+// and reads registers, stack and spills from the log. Needs no GPU. Without NVRTC it says so and exits 77 (skipped).
+//
+//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--show=NUMBER] cases | random FIRST N | bench | CONFIG.yaml...
+
+#include "compiler/nvrtc.h"
+#include "compiler/emit_cuda.h"
+#include "tests/unit/cuda_cases.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+// A few kernels of long rows spill a register or two on some architectures (in ptxas of 13.0); a function may spill and
+// reload ALLOWED_SPILL bytes in all.
+enum { MAX_CASES = 4096, BATCH = 48, ALLOWED_SPILL = 64 };
+static const char *const architectures[] = {"cuda:sm_75", "cuda:sm_80",  "cuda:sm_86",
+                                            "cuda:sm_89", "cuda:sm_90a", "cuda:sm_120"};
+
+static MuseCudaCase cases[MAX_CASES];
+
+// Functions of ptxas' log that spill.
+static void print_spills(const char *log) {
+  char function[256] = "";
+  for (const char *p = log; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+    int length = (int)strcspn(p, "\n");
+    const char *name = strstr(p, "entry function '");
+    if (name && name < p + length) snprintf(function, sizeof function, "%.*s", (int)strcspn(name + 16, "'"), name + 16);
+    const char *spill = strstr(p, "bytes spill stores");
+    if (spill && spill < p + length && strncmp(spill - 2, "0 ", 2) == 0 && spill[-3] == ' ') continue;
+    if (spill && spill < p + length) printf("  %s: %.*s\n", function, length, p);
+  }
+}
+
+// Kernels [begin, end) as one program. Returns false after saying what is wrong.
+static bool compile_batch(const MuseNvrtc *nvrtc, const char *target_text, int begin, int end,
+                          MuseCudaResources *worst) {
+  MuseDiag *diag = muse_diag_create();
+  MuseStr source = {0}, code = {0}, log = {0};
+  MuseCudaTarget target;
+  MuseCudaLaunches launches;
+  MuseStatus status = muse_cuda_target_parse(target_text, &target, diag);
+  int functions = 0;
+  muse_str_append(&source, muse_cuda_prelude());
+  for (int i = begin; i < end && status == MUSE_OK; i++) {
+    char name[24];
+    snprintf(name, sizeof name, "kernel%d", i);
+    status = muse_cuda_emit(cases[i].kernel, name, target, &source, &launches, diag);
+    functions += launches.n;
+  }
+  if (status == MUSE_OK)
+    status = muse_nvrtc_compile(nvrtc, muse_str_text(&source), "batch", target, false, &code, &log, diag);
+  bool good = status == MUSE_OK;
+  if (!good) {
+    muse_diag_print(diag, stderr);
+    fprintf(stderr, "%.4000s\n", muse_str_text(&log));
+    for (int i = begin; i < end; i++) fprintf(stderr, "kernel%d: %s\n", i, cases[i].name);
+    if (end - begin == 1) fprintf(stderr, "%s\n", muse_str_text(&source) + strlen(muse_cuda_prelude()));
+  } else {
+    MuseCudaResources r;
+    muse_nvrtc_resources(muse_str_text(&log), &r);
+    if (r.n_kernels != functions || memcmp(code.data, "\177ELF", 4) != 0) {
+      fprintf(stderr, "%s: %d functions were written, the log names %d\n", target_text, functions, r.n_kernels);
+      good = false;
+    }
+    if (r.spill_bytes) {
+      printf("%s: registers are spilled:\n", target_text);
+      print_spills(muse_str_text(&log));
+      good &= r.spill_bytes <= ALLOWED_SPILL;
+    }
+    worst->n_kernels += r.n_kernels;
+    if (r.registers > worst->registers) worst->registers = r.registers;
+    if (r.stack_bytes > worst->stack_bytes) worst->stack_bytes = r.stack_bytes;
+    if (r.spill_bytes > worst->spill_bytes) worst->spill_bytes = r.spill_bytes;
+    if (r.shared_bytes > worst->shared_bytes) worst->shared_bytes = r.shared_bytes;
+  }
+  muse_str_free(&source);
+  muse_str_free(&code);
+  muse_str_free(&log);
+  muse_diag_destroy(diag);
+  return good;
+}
+
+static double seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int collect(int argc, char **argv, int *out_left_out) {
+  const char *sets[] = {"memory_budget=1TiB", NULL}; // nothing runs, so everything fits
+  int n = 0;
+  *out_left_out = 0;
+  for (int i = 0; i < argc && n >= 0; i++) {
+    if (strcmp(argv[i], "cases") == 0) {
+      n += muse_cuda_cases(cases + n, MAX_CASES - n);
+    } else if (strcmp(argv[i], "random") == 0 && i + 2 < argc) {
+      n += muse_cuda_random_cases((uint32_t)atoi(argv[i + 1]), atoi(argv[i + 2]), cases + n);
+      i += 2;
+    } else if (strcmp(argv[i], "bench") == 0) {
+      n += muse_cuda_bench_cases(cases + n, MAX_CASES - n);
+    } else {
+      int left_out, more = muse_cuda_config_cases(argv[i], sets, cases + n, MAX_CASES - n, &left_out);
+      if (more < 0) return -1;
+      n += more;
+      *out_left_out += left_out;
+    }
+  }
+  return n;
+}
+
+int main(int argc, char **argv) {
+  const char *path = NULL, *only = NULL;
+  int show = -1, first = 1, passed = 0, failed = 0;
+  for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
+    if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
+    else if (strncmp(argv[first], "--arch=", 7) == 0) only = argv[first] + 7;
+    else if (strncmp(argv[first], "--show=", 7) == 0) show = atoi(argv[first] + 7);
+  }
+  MuseDiag *diag = muse_diag_create();
+  MuseNvrtc *nvrtc;
+  if (muse_nvrtc_open(path, &nvrtc, diag) != MUSE_OK) {
+    printf("SKIP: %s\n", muse_diag_message(diag, 0));
+    return 77;
+  }
+  int left_out, n = collect(argc - first, argv + first, &left_out);
+  if (n < 1) return 2;
+  if (show >= 0 && show < n) {
+    MuseStr text = {0};
+    MuseCudaLaunches launches;
+    muse_cuda_emit(cases[show].kernel, "kernel", (MuseCudaTarget){.arch = 80}, &text, &launches, diag);
+    printf("%s\n", muse_str_text(&text));
+    muse_str_free(&text);
+    return 0;
+  }
+  printf("%d kernels, %d of skeletons without a CUDA emitter are left out\n", n, left_out);
+  for (size_t a = 0; a < sizeof architectures / sizeof *architectures; a++) {
+    MuseCudaTarget target;
+    MuseCudaResources worst = {0};
+    if (only && strcmp(architectures[a] + 5, only) != 0) continue;
+    if (muse_cuda_target_parse(architectures[a], &target, diag) != MUSE_OK) return 2;
+    if (!muse_nvrtc_knows(nvrtc, target)) {
+      printf("%s: this NVRTC does not know it\n", architectures[a]);
+      continue;
+    }
+    double start = seconds();
+    for (int i = 0; i < n; i += BATCH) {
+      int end = i + BATCH < n ? i + BATCH : n;
+      if (compile_batch(nvrtc, architectures[a], i, end, &worst)) passed += end - i;
+      else failed += end - i;
+    }
+    printf("%s: %d functions, at most %d registers, %d bytes of stack, %d spilled, %d of shared memory; %.1f s\n",
+           architectures[a], worst.n_kernels, worst.registers, worst.stack_bytes, worst.spill_bytes, worst.shared_bytes,
+           seconds() - start);
+    fflush(stdout);
+  }
+  printf("%d passed, %d failed, 0 skipped\n", passed, failed);
+  muse_nvrtc_close(nvrtc);
+  muse_diag_destroy(diag);
+  return failed ? 1 : 0;
+}
