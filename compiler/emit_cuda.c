@@ -39,8 +39,13 @@ void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
   const MuseOp *kernel = e->kernel;
   MUSE_ASSERT(e->launches->n < MUSE_CUDA_MAX_LAUNCHES);
   MUSE_ASSERT(launch.grid_x >= 1 && launch.grid_x < (int64_t)1 << 31 && launch.grid_y >= 1 && launch.grid_y < 65536);
-  muse_str_appendf(e->out, "extern \"C\" __global__ void __launch_bounds__(%d) %s_%d(", launch.block, e->name,
-                   e->launches->n);
+  MUSE_ASSERT(launch.n_maps == 0 || e->target.arch >= 90);
+  muse_str_append(e->out, "extern \"C\" __global__ void ");
+  if (launch.cluster > 1) {
+    MUSE_ASSERT(e->target.arch >= 90 && launch.grid_x % launch.cluster == 0);
+    muse_str_appendf(e->out, "__cluster_dims__(%d, 1, 1) ", launch.cluster);
+  }
+  muse_str_appendf(e->out, "__launch_bounds__(%d) %s_%d(", launch.block, e->name, e->launches->n);
   for (int i = 0; i < kernel->n_operands; i++)
     muse_str_appendf(e->out, "const %s *%sa%d, ", muse_cuda_type(kernel->operands[i]->type.dtype),
                      is_read_only(kernel, i) ? "__restrict__ " : "", i);
@@ -48,20 +53,29 @@ void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
     muse_str_appendf(e->out, "%s *r%d, ", muse_cuda_type(kernel->results[r]->type.dtype), r);
   muse_str_append(e->out, "unsigned char *workspace");
   if (n_ids_of(kernel)) muse_str_appendf(e->out, ", const Ids_%s ids", e->name);
+  for (int m = 0; m < launch.n_maps; m++) muse_str_appendf(e->out, ", const __grid_constant__ TensorMap map%d", m);
+  if (e->launches->loop_count > 1) muse_str_append(e->out, ", const int iteration");
   muse_str_append(e->out, ") {\n");
   e->launches->launch[e->launches->n++] = launch;
 }
 
-MuseStatus muse_cuda_emit(const MuseOp *kernel, const char *name, MuseCudaTarget target, MuseStr *out_source,
-                          MuseCudaLaunches *out_launches, MuseDiag *diag) {
+MuseStatus muse_cuda_emit(const MuseOp *kernel, const char *name, MuseCudaTarget target, int variant,
+                          MuseStr *out_source, MuseCudaLaunches *out_launches, MuseDiag *diag) {
   const char *skeleton = muse_op_text(kernel, "skeleton");
   MuseStatus (*emit)(MuseCudaEmitter *) = find(skeleton);
   if (!emit)
     return muse_error(diag, MUSE_ERR_FAILED,
                       "there is no CUDA emitter for the skeleton %s yet; run the plan on the CPU", skeleton);
-  *out_launches = (MuseCudaLaunches){0};
+  *out_launches = (MuseCudaLaunches){.n_variants = 1};
   if (n_ids_of(kernel)) muse_str_appendf(out_source, "struct Ids_%s { u64 id[%d]; };\n\n", name, n_ids_of(kernel));
-  MuseCudaEmitter e = {
-      .kernel = kernel, .name = name, .target = target, .out = out_source, .launches = out_launches, .diag = diag};
-  return emit(&e);
+  MuseCudaEmitter e = {.kernel = kernel,
+                       .name = name,
+                       .target = target,
+                       .variant = variant,
+                       .out = out_source,
+                       .launches = out_launches,
+                       .diag = diag};
+  MUSE_TRY(emit(&e));
+  MUSE_ASSERT(variant < out_launches->n_variants);
+  return MUSE_OK;
 }

@@ -8,13 +8,15 @@ typedef struct MuseCudaEmitter {
   const MuseOp *kernel;
   const char *name;
   MuseCudaTarget target;
+  int variant; // below the number that the emitter sets in launches->n_variants
   MuseStr *out;
   MuseCudaLaunches *launches;
   MuseDiag *diag;
 } MuseCudaEmitter;
 
 // Appends the head of the next launch's function up to its opening brace, with all parameters (a0.. operands, r0..
-// results, workspace, ids), and notes the launch.
+// results, workspace, ids, map0.., iteration), and notes the launch. An emitter whose launches loop sets
+// launches->loop_* before the first.
 void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch);
 
 MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e);

@@ -268,7 +268,8 @@ static void store_lone_scalars(Map *m) {
 static void emit_points(Map *m) {
   int64_t per_row = m->domain.columns / m->V, groups = m->domain.rows * per_row;
   bool wide = groups >= (int64_t)1 << 31;
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){muse_ceil_div(groups, POINTS_BLOCK), 1, POINTS_BLOCK, 0});
+  muse_cuda_begin_launch(m->e,
+                          (MuseCudaLaunch){.grid_x = muse_ceil_div(groups, POINTS_BLOCK), .grid_y = 1, .block = POINTS_BLOCK});
   m->body.depth = 1;
   const char *type = wide ? "u64" : "unsigned";
   LINE("const %s group = (%s)blockIdx.x * %du + threadIdx.x;", type, type, POINTS_BLOCK);
@@ -329,7 +330,7 @@ static void store_block_sums(Map *m, int block) {
 
 static void emit_flat(Map *m) {
   char text[160];
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){m->domain.n_tasks, 1, POINTS_BLOCK, 0});
+  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = m->domain.n_tasks, .grid_y = 1, .block = POINTS_BLOCK});
   m->body.depth = 1;
   m->K = 1;
   declare_partials(m);
@@ -593,7 +594,7 @@ static void emit_rows(Map *m) {
   int block = m->T * m->teams;
   char text[160];
   int64_t blocks = walks ? m->domain.n_tasks : muse_ceil_div(m->domain.rows, m->teams);
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){blocks, m->chunks, block, 0});
+  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = m->chunks, .block = block});
   m->body.depth = 1;
   const char *type = m->domain.rows >= (int64_t)1 << 31 ? "u64" : "unsigned";
   if (m->T == block) LINE("const unsigned lane = threadIdx.x, team = 0;");
@@ -641,7 +642,7 @@ static void emit_combination(Map *m) {
   for (int i = 0; i < m->n_terminals; i++)
     blocks +=
         is_deep(m, &m->terminal[i]) ? m->terminal[i].elements : muse_ceil_div(m->terminal[i].elements, POINTS_BLOCK);
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){blocks, 1, POINTS_BLOCK, 0});
+  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = 1, .block = POINTS_BLOCK});
   m->body.depth = 1;
   int64_t first = 0;
   char text[96];
@@ -703,6 +704,7 @@ MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e) {
   int64_t workspace;
   muse_map_domain(e->kernel, &m->domain);
   m->n_terminals = muse_map_terminals(e->kernel, &m->domain, m->terminal, &workspace);
+  e->launches->workspace_bytes = workspace;
   if (!collect(m))
     return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d reductions", e->name, MAX_REDUCTIONS);
   MUSE_TRY(check_results(m));

@@ -47,7 +47,7 @@ static void emit_rows(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t by
   for (int i = 0; i < p->rank - 1; i++)
     while (p->in_stride[i] * bytes % wide) wide /= 2;
   int64_t per_row = row * bytes / wide, words = p->units * per_row;
-  muse_cuda_begin_launch(e, (MuseCudaLaunch){muse_ceil_div(words, BLOCK), 1, BLOCK, 0});
+  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK), .grid_y = 1, .block = BLOCK});
   const char *type = words >= (int64_t)1 << 31 ? "u64" : "unsigned";
   muse_str_appendf(e->out, "  const %s number = (%s)blockIdx.x * %du + threadIdx.x;\n", type, type, BLOCK);
   muse_str_appendf(e->out, "  if (number >= %lldu) return;\n", (long long)words);
@@ -66,7 +66,8 @@ static void emit_tiles(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t b
   int64_t out_step = columns;
   for (int i = last - 1; i > p->read_dim; i--) out_step *= p->out_dim[i];
   const int64_t row_tiles = muse_ceil_div(rows, tile), column_tiles = muse_ceil_div(columns, tile);
-  muse_cuda_begin_launch(e, (MuseCudaLaunch){p->outer * row_tiles * column_tiles, 1, 32 * TILE_ROWS, 0});
+  muse_cuda_begin_launch(e,
+                          (MuseCudaLaunch){.grid_x = p->outer * row_tiles * column_tiles, .grid_y = 1, .block = 32 * TILE_ROWS});
   // One word of padding: a column of the tile then lies in different banks.
   muse_str_appendf(e->out, "  __shared__ %s tile[%d][%d];\n", word(bytes), tile,
                    (int)(tile + (bytes < 4 ? 4 / bytes : 1)));
@@ -108,7 +109,7 @@ MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e) {
   muse_gather_layout(e->kernel, &g);
   const int64_t row_bytes = g.D * muse_dtype_bytes(g.op->operands[0]->type.dtype), wide = widest_word(row_bytes);
   const int64_t per_row = row_bytes / wide, words = g.tokens * per_row;
-  muse_cuda_begin_launch(e, (MuseCudaLaunch){muse_ceil_div(words, BLOCK), 1, BLOCK, 0});
+  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK), .grid_y = 1, .block = BLOCK});
   const char *type = words >= (int64_t)1 << 31 ? "u64" : "unsigned", *w = word(wide);
   muse_str_appendf(e->out, "  const %s number = (%s)blockIdx.x * %du + threadIdx.x;\n", type, type, BLOCK);
   muse_str_appendf(e->out, "  if (number >= %lldu) return;\n", (long long)words);

@@ -6,6 +6,7 @@ static const char prelude[] =
     "typedef unsigned long long u64;\n"
     "struct bf16 { unsigned short bits; };\n"
     "struct f16 { unsigned short bits; };\n"
+    "struct alignas(64) TensorMap { u64 opaque[16]; };\n"
     "#define FN static __device__ __forceinline__\n"
     "\n"
     "// Conversions; half to even. Bytes go through int, as on the CPU.\n"

@@ -48,7 +48,7 @@ static MuseStatus emit_kernel(Emission *e, const MuseOp *kernel, const char *can
   snprintf(name, sizeof name, "k%.12s", hex);
   MuseStr text = {0};
   MuseCudaLaunches launches;
-  MuseStatus status = muse_cuda_emit(kernel, name, e->target, &text, &launches, diag);
+  MuseStatus status = muse_cuda_emit(kernel, name, e->target, 0, &text, &launches, diag);
   if (status == MUSE_OK) {
     fprintf(e->out, "// kernel %s, skeleton %s\n", name, skeleton);
     for (int i = 0; i < launches.n; i++) {

@@ -40,6 +40,7 @@ typedef uint64_t CudaPointer;
   X(module_load, cuModuleLoadData, (CudaModule * *module, const void *image))                                         \
   X(module_unload, cuModuleUnload, (CudaModule * module))                                                             \
   X(module_function, cuModuleGetFunction, (CudaFunction * *function, CudaModule *module, const char *name))           \
+  X(function_set, cuFuncSetAttribute, (CudaFunction * function, int attribute, int value))                            \
   X(launch, cuLaunchKernel, (CudaFunction * function, unsigned grid_x, unsigned grid_y, unsigned grid_z,              \
                              unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,             \
                              CudaStream *stream, void **parameters, void **extra))                                   \
@@ -53,6 +54,10 @@ typedef struct MuseCuda {
 #define MUSE_CUDA_MEMBER(member, name, parameters) int(*member) parameters;
   MUSE_CUDA_FUNCTIONS(MUSE_CUDA_MEMBER)
 #undef MUSE_CUDA_MEMBER
+  // cuTensorMapEncodeTiled: interleave, swizzle, promotion and fill are its enumerations. NULL: the driver has none.
+  int (*tensor_map)(void *map, int type, uint32_t rank, CudaPointer base, const uint64_t *sizes,
+                    const uint64_t *row_bytes, const uint32_t *box, const uint32_t *steps, int interleave, int swizzle,
+                    int promotion, int fill);
   int version; // of CUDA that the driver supports: 12040 is 12.4
 } MuseCuda;
 

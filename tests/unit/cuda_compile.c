@@ -46,7 +46,7 @@ static bool compile_batch(const MuseNvrtc *nvrtc, const char *target_text, int b
   for (int i = begin; i < end && status == MUSE_OK; i++) {
     char name[24];
     snprintf(name, sizeof name, "kernel%d", i);
-    status = muse_cuda_emit(cases[i].kernel, name, target, &source, &launches, diag);
+    status = muse_cuda_emit(cases[i].kernel, name, target, 0, &source, &launches, diag);
     functions += launches.n;
   }
   if (status == MUSE_OK)
@@ -122,6 +122,7 @@ int main(int argc, char **argv) {
   MuseNvrtc *nvrtc;
   if (muse_nvrtc_open(path, &nvrtc, diag) != MUSE_OK) {
     printf("SKIP: %s\n", muse_diag_message(diag, 0));
+    muse_diag_destroy(diag);
     return 77;
   }
   int left_out, n = collect(argc - first, argv + first, &left_out);
@@ -129,7 +130,7 @@ int main(int argc, char **argv) {
   if (show >= 0 && show < n) {
     MuseStr text = {0};
     MuseCudaLaunches launches;
-    muse_cuda_emit(cases[show].kernel, "kernel", (MuseCudaTarget){.arch = 80}, &text, &launches, diag);
+    muse_cuda_emit(cases[show].kernel, "kernel", (MuseCudaTarget){.arch = 80}, 0, &text, &launches, diag);
     printf("%s\n", muse_str_text(&text));
     muse_str_free(&text);
     return 0;

@@ -9,6 +9,7 @@
 #include "ir/base/status.h"
 #include "ir/text.h"
 #include "runtime/cuda_api.h"
+#include "runtime/cuda_kernel.h"
 #include "tests/unit/cuda_cases.h"
 #include "tests/unit/kernel_support.h"
 
@@ -50,7 +51,7 @@ static void compile_batch(int batch) {
   for (int i = batch * BATCH; i < n_cases && i < (batch + 1) * BATCH && status == MUSE_OK; i++) {
     char name[24];
     snprintf(name, sizeof name, "kernel%d", i);
-    status = muse_cuda_emit(cases[i].kernel, name, target, &source, &launches[i], diag);
+    status = muse_cuda_emit(cases[i].kernel, name, target, 0, &source, &launches[i], diag);
   }
   if (status == MUSE_OK)
     status = muse_nvrtc_compile(nvrtc, muse_str_text(&source), "batch", target, false, &cubins[batch], &log, diag);
@@ -87,10 +88,11 @@ typedef struct Run {
   MuseCudaCase *c;
   const MuseOp *kernel;
   const MuseCudaLaunches *launches;
-  CudaFunction *function[MUSE_CUDA_MAX_LAUNCHES];
+  MuseCudaKernel loaded;
   Buffer operand[MAX_BUFFERS], result[MAX_BUFFERS], workspace;
   uint8_t *operand_bytes[MAX_BUFFERS], *first_bits[MAX_BUFFERS];
   uint64_t ids[MAX_IDS];
+  int n_ids;
   bool failed;
 } Run;
 
@@ -121,22 +123,32 @@ static void check_red(Run *r, const Buffer *b, const char *what, int index) {
     if (zone[i] != 0xA5) return complain(r, "the kernel wrote behind %s %d", what, index);
 }
 
-static void launch(Run *r, const int *place) {
+static void must_be_ok(MuseStatus status, MuseDiag *diag) {
+  if (status == MUSE_OK) return;
+  muse_diag_print(diag, stderr);
+  exit(1);
+}
+
+// The call, with results over the operands that `place` names.
+static MuseCudaCall *call_of(Run *r, const int *place) {
   const MuseOp *k = r->kernel;
   CudaPointer pointer[2 * MAX_BUFFERS + 1];
-  void *parameter[2 * MAX_BUFFERS + 2];
   int n = 0;
   for (int i = 0; i < k->n_operands; i++) pointer[n++] = r->operand[i].base + RED;
   for (int o = 0; o < k->n_results; o++)
     pointer[n++] = place && place[o] >= 0 ? r->operand[place[o]].base + RED : r->result[o].base + RED;
   pointer[n++] = r->workspace.base + RED;
-  for (int i = 0; i < n; i++) parameter[i] = &pointer[i];
-  parameter[n] = r->ids;
-  for (int s = 0; s < r->launches->n; s++) {
-    const MuseCudaLaunch *l = &r->launches->launch[s];
-    must(cuda->launch(r->function[s], (unsigned)l->grid_x, (unsigned)l->grid_y, 1, (unsigned)l->block, 1, 1,
-                      (unsigned)l->shared_bytes, NULL, parameter, NULL), r->c->name);
-  }
+  MuseDiag *diag = muse_diag_create();
+  MuseCudaCall *call;
+  must_be_ok(muse_cuda_call_create(&r->loaded, pointer, n, r->ids, r->n_ids, &call, diag), diag);
+  muse_diag_destroy(diag);
+  return call;
+}
+
+static void launch(const MuseCudaCall *call) {
+  MuseDiag *diag = muse_diag_create();
+  must_be_ok(muse_cuda_call_launch(call, NULL, diag), diag);
+  muse_diag_destroy(diag);
 }
 
 // Runs once from fresh operands; results are left in the buffers, or over operands.
@@ -147,8 +159,10 @@ static void execute(Run *r, const int *place, uint8_t poison) {
   for (int o = 0; o < k->n_results; o++)
     must(cuda->fill_bytes(r->result[o].base + RED, poison, r->result[o].bytes), "result");
   if (r->workspace.bytes) must(cuda->fill_bytes(r->workspace.base + RED, poison, r->workspace.bytes), "workspace");
-  launch(r, place);
+  MuseCudaCall *call = call_of(r, place);
+  launch(call);
   must(cuda->context_synchronize(), r->c->name);
+  muse_cuda_call_destroy(call);
   for (int i = 0; i < k->n_operands; i++) check_red(r, &r->operand[i], "operand", i);
   for (int o = 0; o < k->n_results; o++) check_red(r, &r->result[o], "result", o);
   check_red(r, &r->workspace, "workspace", 0);
@@ -190,18 +204,16 @@ static void open_run(Run *r, int index, CudaModule *module) {
   *r = (Run){.c = &cases[index], .kernel = cases[index].kernel, .launches = &launches[index]};
   const MuseOp *k = r->kernel;
   MUSE_ASSERT(k->n_operands <= MAX_BUFFERS && k->n_results <= MAX_BUFFERS);
-  for (int s = 0; s < r->launches->n; s++) {
-    char name[40];
-    snprintf(name, sizeof name, "kernel%d_%d", index, s);
-    must(cuda->module_function(&r->function[s], module, name), name);
-  }
+  char name[24];
+  snprintf(name, sizeof name, "kernel%d", index);
+  MuseDiag *diag = muse_diag_create();
+  must_be_ok(muse_cuda_kernel_load(cuda, module, name, r->launches, &r->loaded, diag), diag);
+  muse_diag_destroy(diag);
   const MuseAttr *ids = muse_attr_find(&k->attrs, "rng_ids");
-  for (int i = 0; ids && i < ids->ints.len && i < MAX_IDS; i++) r->ids[i] = (uint64_t)ids->ints.data[i];
-  MuseKernelInfo info;
-  muse_kernel_info(k, &info);
+  for (int i = 0; ids && i < ids->ints.len && i < MAX_IDS; i++) r->ids[r->n_ids++] = (uint64_t)ids->ints.data[i];
   for (int i = 0; i < k->n_operands; i++) r->operand[i] = buffer_create((size_t)muse_type_bytes(k->operands[i]->type));
   for (int o = 0; o < k->n_results; o++) r->result[o] = buffer_create((size_t)muse_type_bytes(k->results[o]->type));
-  r->workspace = buffer_create((size_t)info.workspace_bytes);
+  r->workspace = buffer_create((size_t)r->launches->workspace_bytes);
 }
 
 static void close_run(Run *r) {
@@ -293,7 +305,7 @@ static double time_of(void (*call)(void *), void *context) {
   return ms[REPEATS / 2] * 1e-3;
 }
 
-static void call_launch(void *context) { launch(context, NULL); }
+static void call_launch(void *context) { launch(context); }
 typedef struct Copy {
   CudaPointer to, from;
   size_t bytes;
@@ -330,11 +342,13 @@ static void bench_case(int index, CudaModule *module, double peak) {
     if (d == MUSE_I32) for (size_t b = 0; b < n; b += 4) r->operand_bytes[i][b + 2] = r->operand_bytes[i][b + 3] = 0;
     must(cuda->copy_to_device(r->operand[i].base + RED, r->operand_bytes[i], n), "operand");
   }
-  double s = time_of(call_launch, r), bytes = muse_kernel_cost(r->kernel).bytes;
+  MuseCudaCall *call = call_of(r, NULL);
+  double s = time_of(call_launch, call), bytes = muse_kernel_cost(r->kernel).bytes;
   if (r->kernel->body->first->kind == MUSE_OP_gather_rows) // rows that are read, not the table
     bytes = 2.0 * (double)r->result[0].bytes + (double)r->operand[1].bytes;
   printf("  %-44s %8.1f us %7.0f GB/s %5.1f %% of copy\n", r->c->name, s * 1e6, bytes / s * 1e-9,
          100 * bytes / s / peak);
+  muse_cuda_call_destroy(call);
   close_run(r);
 }
 
@@ -342,6 +356,8 @@ static void bench_case(int index, CudaModule *module, double peak) {
 
 static int skip(MuseDiag *diag) {
   printf("SKIP: %s\n", muse_diag_message(diag, 0));
+  muse_nvrtc_close(nvrtc);
+  muse_diag_destroy(diag);
   return 77;
 }
 
