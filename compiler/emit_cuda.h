@@ -42,8 +42,8 @@ typedef struct MuseCudaLaunches {
   int n;
   MuseCudaLaunch launch[MUSE_CUDA_MAX_LAUNCHES];
   int64_t workspace_bytes; // contents undefined at the start
-  // Launches loop_first..loop_last are repeated loop_count times, in order (loop_count 0 or 1: no loop). In a kernel that
-  // loops every function takes the iteration number, which is 0 outside the loop.
+  // Launches loop_first..loop_last are repeated loop_count times, in order (loop_count 0 or 1: no loop). In a kernel
+  // that loops every function takes the iteration number, which is 0 outside the loop.
   int loop_first, loop_last;
   int64_t loop_count;
   int n_variants; // ways to compute the same that may be tried for speed, variant 0 being the default; at least 1

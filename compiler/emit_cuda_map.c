@@ -269,7 +269,8 @@ static void emit_points(Map *m) {
   int64_t per_row = m->domain.columns / m->V, groups = m->domain.rows * per_row;
   bool wide = groups >= (int64_t)1 << 31;
   muse_cuda_begin_launch(m->e,
-                          (MuseCudaLaunch){.grid_x = muse_ceil_div(groups, POINTS_BLOCK), .grid_y = 1, .block = POINTS_BLOCK});
+                          (MuseCudaLaunch){
+                                    .grid_x = muse_ceil_div(groups, POINTS_BLOCK), .grid_y = 1, .block = POINTS_BLOCK});
   m->body.depth = 1;
   const char *type = wide ? "u64" : "unsigned";
   LINE("const %s group = (%s)blockIdx.x * %du + threadIdx.x;", type, type, POINTS_BLOCK);

@@ -67,7 +67,8 @@ static void emit_tiles(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t b
   for (int i = last - 1; i > p->read_dim; i--) out_step *= p->out_dim[i];
   const int64_t row_tiles = muse_ceil_div(rows, tile), column_tiles = muse_ceil_div(columns, tile);
   muse_cuda_begin_launch(e,
-                          (MuseCudaLaunch){.grid_x = p->outer * row_tiles * column_tiles, .grid_y = 1, .block = 32 * TILE_ROWS});
+                          (MuseCudaLaunch){
+                                 .grid_x = p->outer * row_tiles * column_tiles, .grid_y = 1, .block = 32 * TILE_ROWS});
   // One word of padding: a column of the tile then lies in different banks.
   muse_str_appendf(e->out, "  __shared__ %s tile[%d][%d];\n", word(bytes), tile,
                    (int)(tile + (bytes < 4 ? 4 / bytes : 1)));
