@@ -266,9 +266,11 @@ static void draw(MuseCudaBody *body, const MuseOp *op, const MuseCudaValue *v) {
 // ---- levels everywhere and row ----
 
 bool muse_cuda_is_read_plainly(const MuseCudaBody *body, const MuseValue *value) {
-  for (const MuseOp *op = body->kernel->body->first; op; op = op->next)
+  for (const MuseOp *op = body->kernel->body->first; op; op = op->next) {
+    if (muse_op_info(op->kind)->class_ == MUSE_CLASS_STRUCTURED) continue; // reads in its own way
     for (int i = 0; i < op->n_operands; i++)
       if (op->operands[i] == value && !muse_cuda_is_table(op, i)) return true;
+  }
   return false;
 }
 
@@ -290,7 +292,7 @@ static void compute_uniform(MuseCudaBody *body, MuseCudaLevel level) {
   for (int i = 0; i < body->n; i++) {
     MuseCudaValue *v = &body->value[i];
     const MuseOp *op = v->value->def;
-    if (v->level > level || v->ready) continue;
+    if (v->level > level || v->ready || v->ignored) continue;
     if (!op) {
       if (!muse_cuda_is_read_plainly(body, v->value) || muse_dtype_is_trit(v->value->type.dtype)) continue;
       const char *type = muse_cuda_type(v->value->type.dtype);
@@ -306,12 +308,18 @@ static void compute_uniform(MuseCudaBody *body, MuseCudaLevel level) {
   }
 }
 
+void muse_cuda_body_reset(MuseCudaBody *body, MuseCudaLevel level) {
+  for (int i = 0; i < body->n; i++)
+    if (body->value[i].level >= level) body->value[i].ready = false;
+}
+
 void muse_cuda_body_begin(MuseCudaBody *body) { compute_uniform(body, MUSE_CUDA_EVERYWHERE); }
 
 void muse_cuda_body_at_row(MuseCudaBody *body) {
   for (int i = 0; i < body->n; i++) {
     MuseCudaValue *v = &body->value[i];
-    if (v->value->def || v->level == MUSE_CUDA_EVERYWHERE || !muse_cuda_is_read_plainly(body, v->value)) continue;
+    if (v->value->def || v->ignored || v->level == MUSE_CUDA_EVERYWHERE) continue;
+    if (!muse_cuda_is_read_plainly(body, v->value)) continue;
     if (muse_dtype_is_trit(v->value->type.dtype)) {
       refuse(body, "a packed trit matrix cannot be read element by element in a fused body; unpack it first");
       continue;
@@ -340,7 +348,7 @@ void muse_cuda_step_forget(MuseCudaBody *body) {
 
 void muse_cuda_step_need(MuseCudaBody *body, const MuseValue *value) {
   MuseCudaValue *v = muse_cuda_value(body, value);
-  if (v->level != MUSE_CUDA_PLACE || v->needed) return;
+  if (v->level != MUSE_CUDA_PLACE || v->needed || v->ready) return;
   v->needed = true;
   for (int i = 0; value->def && i < value->def->n_operands; i++)
     if (!muse_cuda_is_table(value->def, i)) muse_cuda_step_need(body, value->def->operands[i]);

@@ -19,6 +19,7 @@ typedef struct MuseCudaValue {
   bool ready;  // its name can be used
   bool needed; // by the step that is written
   bool kept;   // operand: all columns of the thread lie in registers, name[k][l]
+  bool ignored; // belongs to another part of the kernel: never read nor computed
 } MuseCudaValue;
 
 typedef struct MuseCudaBody {
@@ -50,8 +51,11 @@ bool muse_cuda_is_table(const MuseOp *op, int operand); // of rope, and the seed
 bool muse_cuda_is_read_plainly(const MuseCudaBody *body, const MuseValue *value);
 
 void muse_cuda_body_begin(MuseCudaBody *body);
+// Forgets what was computed at this level and below, for text in a new scope.
+void muse_cuda_body_reset(MuseCudaBody *body, MuseCudaLevel level);
 void muse_cuda_body_at_row(MuseCudaBody *body); // declares row pointers; `row` is a variable of the text
-// Gives the value of an op that the text has computed under that name (a reduction); computes what can be then.
+// Gives the value of an op that the text has computed under that name (a reduction; of a place: an array's element of
+// lane l, as "sums[l]"); computes what can be then.
 void muse_cuda_body_bind(MuseCudaBody *body, const MuseValue *value, const char *name);
 // A step: forget; need each value that is wanted; load (operands and random numbers, in front of the lanes); then,
 // inside the loop over `l`, compute. After that muse_cuda_ref is the value's text.
