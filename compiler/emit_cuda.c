@@ -45,7 +45,9 @@ void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
     MUSE_ASSERT(e->target.arch >= 90 && launch.grid_x % launch.cluster == 0);
     muse_str_appendf(e->out, "__cluster_dims__(%d, 1, 1) ", launch.cluster);
   }
-  muse_str_appendf(e->out, "__launch_bounds__(%d) %s_%d(", launch.block, e->name, e->launches->n);
+  muse_str_appendf(e->out, "__launch_bounds__(%d", launch.block);
+  if (launch.min_blocks) muse_str_appendf(e->out, ", %d", launch.min_blocks);
+  muse_str_appendf(e->out, ") %s_%d(", e->name, e->launches->n);
   for (int i = 0; i < kernel->n_operands; i++)
     muse_str_appendf(e->out, "const %s *%sa%d, ", muse_cuda_type(kernel->operands[i]->type.dtype),
                      is_read_only(kernel, i) ? "__restrict__ " : "", i);

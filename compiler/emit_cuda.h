@@ -34,6 +34,7 @@ typedef struct MuseCudaLaunch {
   int block;              // threads
   int shared_bytes;       // dynamic shared memory; above 48 KiB the limit of the function is raised when it is loaded
   int cluster;            // blocks of a cluster, along x (sm_90 and newer); 0 or 1: none
+  int min_blocks;         // that shall fit a multiprocessor, as __launch_bounds__ says; 0: not said. setmaxnreg needs 1
   int n_maps;
   MuseCudaTensorMap map[MUSE_CUDA_MAX_MAPS];
 } MuseCudaLaunch;
