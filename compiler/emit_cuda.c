@@ -11,6 +11,8 @@ static const struct {
   MuseStatus (*emit)(MuseCudaEmitter *e);
 } emitters[] = {
     {"gather_rows", muse_emit_cuda_gather_rows},
+    {"green_scan", muse_emit_cuda_green_scan},
+    {"green_scan_grad", muse_emit_cuda_green_scan_grad},
     {"map", muse_emit_cuda_map},
     {"transpose", muse_emit_cuda_transpose},
 };

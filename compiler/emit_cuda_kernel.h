@@ -22,5 +22,7 @@ void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch);
 MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_green_scan(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_green_scan_grad(MuseCudaEmitter *e);
 
 #endif

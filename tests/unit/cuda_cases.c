@@ -17,22 +17,26 @@ typedef struct List {
   int n, capacity;
 } List;
 
-static void add(List *list, const char *name, const char *skeleton, double bound, const char *text) {
+MuseCudaCase muse_cuda_case_of_text(const char *name, const char *skeleton, double bound, const char *text) {
   MuseDiag *diag = muse_diag_create();
   MuseStr whole = {0};
-  MUSE_ASSERT(list->n < list->capacity);
-  MuseCudaCase *c = &list->item[list->n++];
-  *c = (MuseCudaCase){.bound = bound};
-  snprintf(c->name, sizeof c->name, "%s", name);
+  MuseCudaCase c = {.bound = bound};
+  snprintf(c.name, sizeof c.name, "%s", name);
   muse_str_appendf(&whole, "module {level = \"tensor\"} source \"\"\n%s\n", text);
-  if (muse_module_parse(name, muse_str_text(&whole), whole.len, &c->module, diag) != MUSE_OK ||
-      muse_ops_verify(c->module, diag) != MUSE_OK) {
+  if (muse_module_parse(name, muse_str_text(&whole), whole.len, &c.module, diag) != MUSE_OK ||
+      muse_ops_verify(c.module, diag) != MUSE_OK) {
     muse_diag_print(diag, stderr);
     MUSE_ASSERT(!"text of a case");
   }
-  c->kernel = muse_harness_outline(c->module, c->module->first_func, skeleton);
+  c.kernel = muse_harness_outline(c.module, c.module->first_func, skeleton);
   muse_str_free(&whole);
   muse_diag_destroy(diag);
+  return c;
+}
+
+static void add(List *list, const char *name, const char *skeleton, double bound, const char *text) {
+  MUSE_ASSERT(list->n < list->capacity);
+  list->item[list->n++] = muse_cuda_case_of_text(name, skeleton, bound, text);
 }
 
 // $C in the text becomes the number of columns, $R that of rows.
@@ -136,7 +140,7 @@ static const char flat_sums[] =
     "  %6 = reduce_sum %5 {axes = [0, 1]} : f32[1,1]\n  %7 = reduce_max %4 {axes = [0, 1]} : f32[1,1]\n"
     "  %8 = exp %2 : f32[]\n  %9 = mul %4, %8 : f32[$R,$C]\n  return %9, %6, %7, %8\n}";
 
-int muse_cuda_cases(MuseCudaCase *out, int capacity) {
+static int map_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
   static const int columns[] = {1, 2, 3, 16, 33, 64, 100, 128, 515, 640, 1600, 5120, 20480, 33000};
   for (int i = 0; i < 14; i++) {
@@ -227,7 +231,7 @@ static const char points[] =
     "  %4 = mul %3, %2 : f32[$R,$C]\n  %5 = add %4, %1 : f32[$R,$C]\n  %6 = cast %5 {to = bf16} : bf16[$R,$C]\n"
     "  return %6\n}";
 
-int muse_cuda_bench_cases(MuseCudaCase *out, int capacity) {
+static int map_bench_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
   add_sized(&list, "points", 1e-2, 8192, 5120, points);
   add_sized(&list, "quantise", 1e-5, 8192, 5120, quantise);
@@ -246,6 +250,25 @@ int muse_cuda_bench_cases(MuseCudaCase *out, int capacity) {
   add_transpose(&list, "f32[8,1024,40,128]", "0, 2, 1, 3", "f32[8,40,1024,128]");
   add_gather(&list, "f32", 50257, 8, 1024, 5120);
   return list.n;
+}
+
+static const MuseCudaFamily families[] = {
+    {"map", map_cases, map_bench_cases},
+    {"scan", muse_cuda_scan_cases, muse_cuda_scan_bench_cases},
+};
+
+int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity) {
+  const bool bench = strncmp(argument, "bench", 5) == 0;
+  const char *rest = argument + 5; // "cases" is as long
+  if ((!bench && strncmp(argument, "cases", 5) != 0) || (*rest != 0 && *rest != ':')) return -1;
+  int n = 0, known = *rest == 0;
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+    if (*rest && strcmp(rest + 1, families[i].name) != 0) continue;
+    known = 1;
+    int (*add_cases)(MuseCudaCase *, int) = bench ? families[i].bench : families[i].cases;
+    if (add_cases) n += add_cases(out + n, capacity - n);
+  }
+  return known ? n : -1;
 }
 
 int muse_cuda_random_cases(uint32_t first, int n, MuseCudaCase *out) {

@@ -10,12 +10,26 @@ typedef struct MuseCudaCase {
   MuseOp *kernel;
   double bound; // of the error of float results; others may differ by one in one of 500 elements when that is 0 too
   bool shaky;   // whole numbers may fall to the other side of a half
+  double frobenius; // unless 0, float results are bounded by this in the Frobenius norm, ||got - want|| / ||want||
+  void (*fill)(int operand, MuseTensor *t); // what the operands hold; NULL: muse_support_fill
 } MuseCudaCase;
 
-// Written cases, each a shape that an emitter treats in its own way. The modules live until the process ends.
-int muse_cuda_cases(MuseCudaCase *out, int capacity);
-// Large ones, to be timed.
-int muse_cuda_bench_cases(MuseCudaCase *out, int capacity);
+// A family of emitters and its written cases, each a shape that an emitter treats in its own way, and large ones to be
+// timed (either may be NULL). A family has a file of its own, cuda_cases_NAME.c, and a row in the table of cuda_cases.c.
+typedef struct MuseCudaFamily {
+  const char *name;
+  int (*cases)(MuseCudaCase *out, int capacity);
+  int (*bench)(MuseCudaCase *out, int capacity);
+} MuseCudaFamily;
+
+int muse_cuda_scan_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
+
+// The cases of the argument "cases" or "bench" (all families), "cases:NAME" or "bench:NAME" (one); -1 when `argument` is
+// none of these. The modules live until the process ends.
+int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity);
+// Parses the text of a function as one kernel.
+MuseCudaCase muse_cuda_case_of_text(const char *name, const char *skeleton, double bound, const char *text);
 // Random maps (random_map.h) of seeds first..first+n-1.
 int muse_cuda_random_cases(uint32_t first, int n, MuseCudaCase *out);
 // All distinct kernels of a config, with overrides, whose skeleton has a CUDA emitter; *out_left_out counts the others.

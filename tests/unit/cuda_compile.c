@@ -1,7 +1,7 @@
 // Compiles the kernels that have a CUDA emitter with NVRTC, for every architecture that it knows of those MUSE names,
 // and reads registers, stack and spills from the log. Needs no GPU. Without NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--show=NUMBER] cases | random FIRST N | bench | CONFIG.yaml...
+//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--show=NUMBER] cases[:FAMILY] | random FIRST N | bench[:FAMILY] | CONFIG.yaml...
 
 #include "compiler/nvrtc.h"
 #include "compiler/emit_cuda.h"
@@ -93,13 +93,12 @@ static int collect(int argc, char **argv, int *out_left_out) {
   int n = 0;
   *out_left_out = 0;
   for (int i = 0; i < argc && n >= 0; i++) {
-    if (strcmp(argv[i], "cases") == 0) {
-      n += muse_cuda_cases(cases + n, MAX_CASES - n);
+    const int named = muse_cuda_named_cases(argv[i], cases + n, MAX_CASES - n);
+    if (named >= 0) {
+      n += named;
     } else if (strcmp(argv[i], "random") == 0 && i + 2 < argc) {
       n += muse_cuda_random_cases((uint32_t)atoi(argv[i + 1]), atoi(argv[i + 2]), cases + n);
       i += 2;
-    } else if (strcmp(argv[i], "bench") == 0) {
-      n += muse_cuda_bench_cases(cases + n, MAX_CASES - n);
     } else {
       int left_out, more = muse_cuda_config_cases(argv[i], sets, cases + n, MAX_CASES - n, &left_out);
       if (more < 0) return -1;

@@ -1,0 +1,120 @@
+// Cases of the scans: Green's function, the resolvent, and their gradients.
+#include "tests/unit/cuda_cases.h"
+
+#include "ir/base/philox.h"
+#include "ir/base/status.h"
+#include "ir/base/str.h"
+
+#include <stdio.h>
+
+typedef struct List {
+  MuseCudaCase *item;
+  int n, capacity;
+} List;
+
+// ---- values ----
+
+static double uniform(int64_t i, int stream) { return muse_random_uniform((uint64_t)i, (uint64_t)stream, 5, 99); }
+
+// Documents of irregular length; one starts at token 64, the beginning of a chunk.
+static void fill_documents(MuseTensor *t) {
+  const int64_t T = t->type.dim[1];
+  double begin = 0;
+  for (int64_t i = 0; i < t->type.dim[0] * T; i++) {
+    const int64_t s = i % T;
+    if (s == 0 || s == 64 || (s * 7 + i / T) % 41 == 0) begin = (double)s;
+    t->data[i] = begin;
+  }
+}
+
+// kappa and eta of heads from fast (even) to slow.
+static void fill_green(int operand, MuseTensor *t) {
+  const int64_t H = t->type.dim[t->type.rank - 1];
+  for (int64_t i = 0; i < muse_type_elements(t->type); i++) {
+    const double u = uniform(i, operand), scale = i % H % 2 ? 1e-3 : 1;
+    t->data[i] = operand == 0 ? 0.5 * u * u * scale : operand == 1 ? (1e-3 + 0.2 * u) * scale : 0;
+  }
+}
+
+static void fill_green_documents(int operand, MuseTensor *t) {
+  if (operand == 2) fill_documents(t);
+  else fill_green(operand, t);
+}
+
+// 1 + Re g and Im g of heads that forget fast (even) or slowly.
+static void fill_e(bool imaginary, int operand, MuseTensor *t) {
+  const int64_t H = t->type.dim[2];
+  for (int64_t i = 0; i < muse_type_elements(t->type); i++) {
+    const double u = uniform(i, operand);
+    if (i % H % 2) t->data[i] = imaginary ? 0.01 + 0.003 * u : 0.0123 + 0.002 * u;
+    else t->data[i] = imaginary ? 0.3 * u - 0.05 : 0.6 - 0.5 * u;
+  }
+}
+
+static void fill_uniform(int operand, MuseTensor *t) {
+  for (int64_t i = 0; i < muse_type_elements(t->type); i++) t->data[i] = 2 * uniform(i, operand) - 1;
+}
+
+static void fill_zero(MuseTensor *t) {
+  for (int64_t i = 0; i < muse_type_elements(t->type); i++) t->data[i] = 0;
+}
+
+static void fill_green_grad(int operand, MuseTensor *t) {
+  if (operand < 2) fill_e(operand == 1, operand, t);
+  else if (operand == 2) fill_zero(t);
+  else fill_uniform(operand, t);
+}
+
+static void fill_green_grad_documents(int operand, MuseTensor *t) {
+  if (operand == 2) fill_documents(t);
+  else fill_green_grad(operand, t);
+}
+
+// ---- cases ----
+
+static void add(List *list, const char *skeleton, const char *label, double bound, const MuseStr *text,
+                void (*fill)(int, MuseTensor *)) {
+  MUSE_ASSERT(list->n < list->capacity);
+  MuseCudaCase *c = &list->item[list->n++];
+  *c = muse_cuda_case_of_text(label, skeleton, bound, muse_str_text(text));
+  c->fill = fill;
+}
+
+static void add_green(List *list, int B, int T, int H, bool documents) {
+  MuseStr s = {0};
+  char label[64];
+  snprintf(label, sizeof label, "green scan %dx%dx%d%s", B, T, H, documents ? " documents" : "");
+  muse_str_appendf(&s,
+                   "func @f(%%0 : f32[%d,%d,%d], %%1 : f32[%d], %%2 : i32[%d,%d]) -> ({}, {}) {\n"
+                   "  %%3, %%4 = green_scan %%0, %%1, %%2 : f32[%d,%d,%d], f32[%d,%d,%d]\n  return %%3, %%4\n}",
+                   B, T, H, H, B, T, B, T, H, B, T, H);
+  add(list, "green_scan", label, 5e-6, &s, documents ? fill_green_documents : fill_green);
+  muse_str_clear(&s);
+  snprintf(label, sizeof label, "green scan gradient %dx%dx%d%s", B, T, H, documents ? " documents" : "");
+  muse_str_appendf(&s,
+                   "func @f(%%0 : f32[%d,%d,%d], %%1 : f32[%d,%d,%d], %%2 : i32[%d,%d], %%3 : f32[%d,%d,%d], "
+                   "%%4 : f32[%d,%d,%d]) -> ({}, {}) {\n"
+                   "  %%5, %%6 = green_scan_grad %%0, %%1, %%2, %%3, %%4 : f32[%d,%d,%d], f32[%d]\n"
+                   "  return %%5, %%6\n}",
+                   B, T, H, B, T, H, B, T, B, T, H, B, T, H, B, T, H, H);
+  add(list, "green_scan_grad", label, 1e-5, &s, documents ? fill_green_grad_documents : fill_green_grad);
+  muse_str_free(&s);
+}
+
+int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
+  List list = {.item = out, .capacity = capacity};
+  static const int green[][3] = {{1, 1, 1},  {2, 7, 3},   {3, 1, 5},     {1, 32, 4},  {1, 33, 1},
+                                 {2, 65, 7}, {2, 130, 40}, {2, 1100, 5}, {1, 4500, 3}};
+  for (size_t i = 0; i < sizeof green / sizeof *green; i++)
+    for (int documents = 0; documents < 2; documents++)
+      add_green(&list, green[i][0], green[i][1], green[i][2], documents);
+  return list.n;
+}
+
+int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity) {
+  List list = {.item = out, .capacity = capacity};
+  add_green(&list, 8, 2048, 40, false);
+  add_green(&list, 1, 4096, 40, false);
+  add_green(&list, 1, 65536, 40, false);
+  return list.n;
+}
