@@ -224,9 +224,10 @@ static void append_op(MuseCudaBody *body, const MuseOp *op, MuseStr *out) {
     }
     case MUSE_OP_rope: {
       const char *v = muse_cuda_value(body, op->results[0])->name;
-      bool inverse = muse_op_bool(op, "inverse");
-      muse_str_appendf(out, "%s * c_%s[l] + (second ? o_%s[l] : -o_%s[l]) * %ss_%s[l]", x, v, v, v, inverse ? "-" : "",
-                       v);
+      const char *wide = dtype == MUSE_BF16 || dtype == MUSE_F16 ? "to_f32" : "";
+      const char *sign = muse_op_bool(op, "inverse") ? "-" : "";
+      muse_str_appendf(out, "%s(%s) * c_%s[l] + (second ? %s(o_%s[l]) : -%s(o_%s[l])) * %ss_%s[l]", wide, x, v, wide, v,
+                       wide, v, sign, v);
       return;
     }
     default: break;
@@ -359,8 +360,9 @@ static void load_rope(MuseCudaBody *body, const MuseOp *op, const MuseCudaValue 
   const MuseType domain = body->domain;
   const long long d = domain.dim[3], half = d / 2;
   const int x = op->operands[0]->index, table = op->operands[1]->index, V = body->vector;
-  const char *type = muse_cuda_type(op->operands[0]->type.dtype);
-  muse_cuda_line(body, "%s o_%s[%d], c_%s[%d], s_%s[%d];", type, v->name, V, v->name, V, v->name, V);
+  const char *type = muse_cuda_type(op->operands[1]->type.dtype);
+  muse_cuda_line(body, "%s o_%s[%d];", muse_cuda_type(op->operands[0]->type.dtype), v->name, V);
+  muse_cuda_line(body, "%s c_%s[%d], s_%s[%d];", type, v->name, V, v->name, V);
   muse_cuda_line(body, "load(o_%s, p%d + (column < %lld ? column + %lld : column - %lld));", v->name, x, half, half,
                  half);
   muse_cuda_line(body, "const %s *t_%s = a%d + (long long)(row / %lldu %% %lldu) * %lld + column %% %lld;", type,

@@ -6,6 +6,7 @@
 #include "compiler/emit_llvm_embed.h"
 #include "compiler/emit_llvm_scan.h"
 #include "compiler/emit_llvm_target.h"
+#include "compiler/emit_llvm_widen.h"
 
 #include <llvm-c/Analysis.h>
 #include <llvm/Config/llvm-config.h>
@@ -132,7 +133,7 @@ static MuseStatus build_module(MuseLlvm *ll, MuseLlvmEmit emit, const MuseOp *ke
   LLVMSetModuleDataLayout(ll->module, layout);
   LLVMDisposeTargetData(layout);
   ll->kernel = kernel;
-  if (!emit(ll, kernel) || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
+  if (!muse_emit_llvm_widened(ll, kernel, emit) || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
   char *message = NULL;
   if (LLVMVerifyModule(ll->module, LLVMReturnStatusAction, &message)) {
     MuseStatus status = muse_error_at(

@@ -64,6 +64,7 @@ static bool ever_in_place(const MuseOp *kernel, int result, int operand) {
 
 void muse_llvm_stage_begin(MuseLlvm *ll, const MuseOp *kernel, int stage) {
   ll->kernel = kernel;
+  if (ll->widen) stage++;
   int n_in = kernel->n_operands, n_out = kernel->n_results, n_buffers = n_in + n_out + 2; // + workspace, rng_ids
   LLVMTypeRef *params = MUSE_NEW_ARRAY(ll->arena, LLVMTypeRef, n_buffers + 4);
   LLVMValueRef *args = MUSE_NEW_ARRAY(ll->arena, LLVMValueRef, n_buffers + 4);
@@ -120,12 +121,17 @@ void muse_llvm_stage_end(MuseLlvm *ll) { LLVMBuildRetVoid(ll->b); }
 
 LLVMValueRef muse_llvm_operand(MuseLlvm *ll, int index) {
   MUSE_ASSERT(index >= 0 && index < ll->kernel->n_operands);
+  if (ll->widen && ll->widen->offset[index] >= 0)
+    return muse_llvm_byte_offset(ll, ll->workspace, ll->widen->offset[index]);
   return LLVMGetParam(ll->function, (unsigned)index);
 }
 
 LLVMValueRef muse_llvm_result(MuseLlvm *ll, int index) {
   MUSE_ASSERT(index >= 0 && index < ll->kernel->n_results);
-  return LLVMGetParam(ll->function, (unsigned)(ll->kernel->n_operands + index));
+  const int buffer = ll->kernel->n_operands + index;
+  if (ll->widen && ll->widen->offset[buffer] >= 0)
+    return muse_llvm_byte_offset(ll, ll->workspace, ll->widen->offset[buffer]);
+  return LLVMGetParam(ll->function, (unsigned)buffer);
 }
 
 // ---- types and constants ----

@@ -9,6 +9,7 @@
 //   f32, f64 is float, double;  bf16, f16 is i16 (its bits);  i8, u8 is i8;  i32, u32 is i32;  i64 is i64;  bool is i1.
 
 #include "compiler/emit.h"
+#include "compiler/skel_widen.h"
 #include "ir/base/arena.h"
 
 #include <llvm-c/Core.h>
@@ -35,6 +36,7 @@ typedef struct MuseLlvm {
   LLVMValueRef workspace, rng_ids;    // pointers
   LLVMValueRef begin, end, iteration; // i64
   LLVMValueRef scratch;               // pointer
+  const MuseWiden *widen;             // NULL, or which operands and results are f32 copies; stages are then counted from 1
 } MuseLlvm;
 
 // Records a failure (the first one counts) and returns false, for `return muse_llvm_fail(...)` in emitters.

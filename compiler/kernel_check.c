@@ -51,7 +51,8 @@ static bool reads_only_arguments(const MuseOp *op) {
   return true;
 }
 
-// Anchors that share the left operand, and maps of the shape of the anchor that they depend on.
+// Anchors that share the left operand, and maps of the shape of the anchor that depend on it; casts of operands that
+// these read may stand among them.
 static const char *product_fault(const MuseOp *kernel, MuseOpKind kind) {
   const MuseOp *first = NULL;
   int n_anchors = 0;
@@ -68,7 +69,7 @@ static const char *product_fault(const MuseOp *kernel, MuseOpKind kind) {
     }
     if (muse_op_info(op->kind)->class_ != MUSE_CLASS_MAP || op->kind == MUSE_OP_rope)
       return "an op cannot follow a product";
-    if (op->kind == MUSE_OP_const) continue;
+    if (op->kind == MUSE_OP_const || (op->kind == MUSE_OP_cast && !op->operands[0]->def)) continue;
     MuseType shape = {0};
     for (int i = 0; i < op->n_operands; i++) {
       const MuseOp *def = op->operands[i]->def;

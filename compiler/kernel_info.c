@@ -11,38 +11,39 @@
 #include "compiler/skel_tensor_train.h"
 #include "compiler/skel_transpose.h"
 #include "compiler/skel_trits.h"
+#include "compiler/skel_widen.h"
 #include "compiler/skel_window_attention.h"
 
 #include <string.h>
 
 // Rows by name, as the `skeleton` attribute of a kernel says it.
 static const MuseSkeleton skeletons[] = {
-  {"cross_entropy", muse_head_info, NULL},
-  {"cross_entropy_grad", muse_head_info, NULL},
-  {"doc_begin", muse_doc_begin_info, muse_doc_begin_allows_in_place},
-  {"gather_rows", muse_gather_info, NULL},
-  {"green_scan", muse_green_scan_info, muse_scan_allows_in_place},
-  {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place},
-  {"int8_matmul", muse_product_info, muse_product_allows_in_place},
-  {"map", muse_skel_map_info, muse_skel_map_in_place},
-  {"matmul", muse_product_info, muse_product_allows_in_place},
-  {"pack_trits", muse_trits_info, NULL},
-  {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place},
-  {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place},
-  {"ring_write", muse_ring_write_info, muse_ring_write_allows_in_place},
-  {"rope_table", muse_rope_table_info, NULL},
-  {"scatter_add_rows", muse_gather_info, NULL},
-  {"ternary_matmul", muse_product_info, muse_product_allows_in_place},
-  {"transpose", muse_skel_transpose_info, NULL},
-  {"tt_cross_entropy", muse_head_info, NULL},
-  {"tt_cross_entropy_grad", muse_head_info, NULL},
-  {"tt_gather", muse_train_info, NULL},
-  {"tt_gather_grad", muse_train_info, NULL},
-  {"tt_matmul", muse_train_info, NULL},
-  {"unpack_trits", muse_trits_info, NULL},
-  {"window_attention", muse_window_attention_info, muse_window_attention_allows_in_place},
-  {"window_attention_grad", muse_window_attention_grad_info, muse_window_attention_grad_allows_in_place},
-  {NULL, NULL, NULL}, // end
+  {"cross_entropy", muse_head_info, NULL, true},
+  {"cross_entropy_grad", muse_head_info, NULL, true},
+  {"doc_begin", muse_doc_begin_info, muse_doc_begin_allows_in_place, false},
+  {"gather_rows", muse_gather_info, NULL, false},
+  {"green_scan", muse_green_scan_info, muse_scan_allows_in_place, false},
+  {"green_scan_grad", muse_green_scan_grad_info, muse_scan_allows_in_place, false},
+  {"int8_matmul", muse_product_info, muse_product_allows_in_place, false},
+  {"map", muse_skel_map_info, muse_skel_map_in_place, false},
+  {"matmul", muse_product_info, muse_product_allows_in_place, false},
+  {"pack_trits", muse_trits_info, NULL, false},
+  {"resolvent_scan", muse_resolvent_scan_info, muse_scan_allows_in_place, true},
+  {"resolvent_scan_grad", muse_resolvent_scan_info, muse_scan_allows_in_place, true},
+  {"ring_write", muse_ring_write_info, muse_ring_write_allows_in_place, false},
+  {"rope_table", muse_rope_table_info, NULL, false},
+  {"scatter_add_rows", muse_gather_info, NULL, true},
+  {"ternary_matmul", muse_product_info, muse_product_allows_in_place, false},
+  {"transpose", muse_skel_transpose_info, NULL, false},
+  {"tt_cross_entropy", muse_head_info, NULL, true},
+  {"tt_cross_entropy_grad", muse_head_info, NULL, true},
+  {"tt_gather", muse_train_info, NULL, true},
+  {"tt_gather_grad", muse_train_info, NULL, true},
+  {"tt_matmul", muse_train_info, NULL, true},
+  {"unpack_trits", muse_trits_info, NULL, false},
+  {"window_attention", muse_window_attention_info, muse_window_attention_allows_in_place, true},
+  {"window_attention_grad", muse_window_attention_grad_info, muse_window_attention_grad_allows_in_place, true},
+  {NULL, NULL, NULL, false}, // end
 };
 
 const MuseSkeleton *muse_skeleton(const char *name) {
@@ -56,6 +57,7 @@ void muse_kernel_info(const MuseOp *kernel, MuseKernelInfo *out_info) {
   MUSE_ASSERT(skeleton != NULL);
   *out_info = (MuseKernelInfo){0};
   skeleton->info(kernel, out_info);
+  if (skeleton->f32_only) muse_widen_info(kernel, out_info);
   MUSE_ASSERT(out_info->n_stages >= 1 && out_info->n_stages <= MUSE_MAX_KERNEL_STAGES);
 }
 

@@ -47,6 +47,7 @@ typedef struct MuseSkeleton {
   const char *name; // "map" "matmul" "ternary_matmul" "green_scan" ...
   void (*info)(const MuseOp *kernel, MuseKernelInfo *out_info);
   bool (*allows_in_place)(const MuseOp *kernel, int result, int operand); // NULL: never
+  bool f32_only; // the CPU's emitter reads and writes floats as f32: see skel_widen.h for 16-bit ones
 } MuseSkeleton;
 const MuseSkeleton *muse_skeleton(const char *name); // NULL when unknown
 

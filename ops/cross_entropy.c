@@ -1,5 +1,7 @@
 // The head: logits = x * table^T, loss = mean over rows of logsumexp(logits) - logits[target], in nats. The table is
 // dense [V,D] (cross_entropy) or a tensor train (tt_cross_entropy). The gradient ops compute the loss on the way.
+// x and the table (the cores) are stored in one type, f32, bf16 or f16, and dx in that of x; gradients of parameters are
+// f32, since they are sums over all tokens.
 #include "ops/tensor_train.h"
 
 #include "ops/hooks.h"
@@ -10,8 +12,9 @@
 static MuseStatus check_rows(const MuseOp *op, int targets, MuseDiag *diag) {
   const char *name = muse_op_info(op->kind)->name;
   MuseType x = op->operands[0]->type, t = op->operands[targets]->type;
-  if (x.rank != 2 || x.dtype != MUSE_F32)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes x f32[N,D] as its first operand", name);
+  if (x.rank != 2 || !muse_dtype_is_storage_float(x.dtype))
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes x [N,D] of f32, bf16 or f16 as its first operand",
+                         name);
   if (t.rank != 1 || t.dtype != MUSE_I32 || t.dim[0] != x.dim[0])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes targets i32[N] with the N of x as operand %d", name,
                          targets + 1);
@@ -27,9 +30,9 @@ static MuseStatus check_scalar(const MuseOp *op, int index, MuseDiag *diag) {
 static MuseStatus check_dense(const MuseOp *op, MuseDiag *diag) {
   MUSE_TRY(check_rows(op, 2, diag));
   MuseType x = op->operands[0]->type, table = op->operands[1]->type;
-  if (table.rank != 2 || table.dtype != MUSE_F32 || table.dim[1] != x.dim[1])
+  if (table.rank != 2 || table.dtype != x.dtype || table.dim[1] != x.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "%s takes a table f32[V,D] with the D of x as its second operand",
+                         "%s takes a table [V,D] with the D and the element type of x as its second operand",
                          muse_op_info(op->kind)->name);
   return MUSE_OK;
 }
@@ -38,7 +41,11 @@ static MuseStatus check_train(const MuseOp *op, MuseDiag *diag) {
   MUSE_TRY(check_rows(op, 4, diag));
   if (muse_op_int(op, "vocab") < 1)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s needs vocab >= 1", muse_op_info(op->kind)->name);
-  return muse_tt_check(op, 1, muse_op_int(op, "vocab"), op->operands[0]->type.dim[1], diag);
+  MuseType x = op->operands[0]->type;
+  if (op->operands[1]->type.dtype != x.dtype)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s takes cores with the element type of x",
+                         muse_op_info(op->kind)->name);
+  return muse_tt_check(op, 1, muse_op_int(op, "vocab"), x.dim[1], diag);
 }
 
 // The loss of all rows, and with dx (may be NULL) the gradients times d_loss; `row_grad` receives the gradient of each
@@ -107,7 +114,7 @@ MuseStatus muse_infer_cross_entropy_grad(const MuseOp *op, MuseType *out, MuseDi
   MUSE_TRY(check_dense(op, diag));
   out[0] = muse_scalar_type(MUSE_F32);
   out[1] = op->operands[0]->type;
-  out[2] = op->operands[1]->type;
+  out[2] = muse_type_with_dtype(op->operands[1]->type, MUSE_F32);
   return check_scalar(op, 3, diag);
 }
 
@@ -143,7 +150,8 @@ void muse_grad_tt_cross_entropy(MuseGrad *g) {
 MuseStatus muse_infer_tt_cross_entropy_grad(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MUSE_TRY(check_train(op, diag));
   out[0] = muse_scalar_type(MUSE_F32);
-  for (int i = 0; i < 4; i++) out[1 + i] = op->operands[i]->type;
+  out[1] = op->operands[0]->type;
+  for (int i = 1; i < 4; i++) out[1 + i] = muse_type_with_dtype(op->operands[i]->type, MUSE_F32);
   return check_scalar(op, 5, diag);
 }
 

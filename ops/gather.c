@@ -26,9 +26,10 @@ void muse_grad_gather_rows(MuseGrad *g) {
   if (!d) return;
   MuseAttrList attrs = {0};
   muse_attr_set_int(g->b->module, &attrs, "rows", table->type.dim[0]);
-  MuseValue *operands[2] = {muse_build_cast(g->b, d, MUSE_F32), g->op->operands[1]};
-  MuseValue *sum = muse_build_op(g->b, MUSE_OP_scatter_add_rows, 2, operands, &attrs)->results[0];
-  g->d_operands[0] = muse_build_cast(g->b, sum, table->type.dtype);
+  if (d->type.dtype == MUSE_F64) d = muse_build_cast(g->b, d, MUSE_F32);
+  MuseValue *operands[2] = {d, g->op->operands[1]};
+  g->d_operands[0] = muse_build_op(g->b, MUSE_OP_scatter_add_rows, 2, operands, &attrs)->results[0];
+  if (table->type.dtype == MUSE_F64) g->d_operands[0] = muse_build_cast(g->b, g->d_operands[0], MUSE_F64);
 }
 
 MuseStatus muse_infer_scatter_add_rows(const MuseOp *op, MuseType *out, MuseDiag *diag) {
@@ -36,9 +37,10 @@ MuseStatus muse_infer_scatter_add_rows(const MuseOp *op, MuseType *out, MuseDiag
   int64_t rows = muse_op_int(op, "rows");
   if (tokens.rank != 2 || tokens.dtype != MUSE_I32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows takes tokens i32[B,T] as its second operand");
-  if (d.rank != 3 || d.dtype != MUSE_F32 || d.dim[0] != tokens.dim[0] || d.dim[1] != tokens.dim[1])
+  if (d.rank != 3 || !muse_dtype_is_storage_float(d.dtype) || d.dim[0] != tokens.dim[0] || d.dim[1] != tokens.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "scatter_add_rows takes f32[B,T,D] with the B and T of the tokens as its first operand");
+                         "scatter_add_rows takes [B,T,D] of f32, bf16 or f16 with the B and T of the tokens as its first "
+                         "operand");
   if (rows < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows needs rows >= 1");
   out[0] = muse_type2(MUSE_F32, rows, d.dim[2]);
   return MUSE_OK;

@@ -71,8 +71,10 @@ void muse_op_grad(MuseGrad *g) {
   for (int i = 0; i < op->n_results; i++) any |= g->d_results[i] != NULL;
   if (!any) return;
   hooks[op->kind].grad(g);
-  for (int i = 0; i < op->n_operands; i++)
-    MUSE_ASSERT(!g->d_operands[i] || muse_type_eq(g->d_operands[i]->type, op->operands[i]->type));
+  for (int i = 0; i < op->n_operands; i++) // of a storage type: that type, or f32
+    MUSE_ASSERT(!g->d_operands[i] || muse_type_eq(g->d_operands[i]->type, op->operands[i]->type) ||
+                (muse_dtype_is_storage_float(op->operands[i]->type.dtype) &&
+                 muse_type_eq(g->d_operands[i]->type, muse_type_with_dtype(op->operands[i]->type, MUSE_F32))));
 }
 
 void muse_op_decompose(MuseBuilder *b, MuseOp *op, MuseValue **out_results) {

@@ -2,7 +2,8 @@
 //
 //   S_t = g_t (k_t v_t^T - S_{t-1}),  S_{t-1} = 0 where a document begins        o_t = Re(q_t^T S_t)
 //
-// q, k, v are real; g comes as 1 + Re g and Im g (green_scan.c says why).
+// q, k, v are real; g comes as 1 + Re g and Im g (green_scan.c says why). q, k, v, o and their gradients are stored in
+// one type, f32, bf16 or f16; g and its gradient are f32.
 // The derivative by 1 + Re g is that by Re g. With dL = Re(<Lambda_t, dS_t>) (see green_scan.c for the
 // convention) the adjoint recurrence is
 //   Lambda_t = q_t do_t^T - g_{t+1} Lambda_{t+1} (0 across a document start)
@@ -16,8 +17,9 @@
 // Operands q, k, v, 1 + Re g, Im g, doc, which both ops share.
 static MuseStatus check_operands(const MuseOp *op, const char *name, MuseDiag *diag) {
   MuseType q = op->operands[0]->type;
-  if (q.dtype != MUSE_F32 || q.rank != 4)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the first operand (q) must be f32[B,T,H,d]", name);
+  if (!muse_dtype_is_storage_float(q.dtype) || q.rank != 4)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s: the first operand (q) must be [B,T,H,d] of f32, bf16 or f16", name);
   for (int i = 1; i < 3; i++)
     if (!muse_type_eq(op->operands[i]->type, q))
       return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand %d (%s) must have the type of q", name, i + 1,

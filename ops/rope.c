@@ -1,6 +1,7 @@
 // Rotary positions. rope_table holds cos and sin of (p+t) base^(-j/half) for t < rows, j < half; rope turns the pairs
 // (x1_j, x2_j) of the two halves of each head by these angles: (x1 c - x2 s, x2 c + x1 s), or back (`inverse`).
-// A rotation is orthogonal, so the gradient of rope is rope with `inverse` toggled.
+// A rotation is orthogonal, so the gradient of rope is rope with `inverse` toggled. x may be stored in bf16 or f16; the
+// table and the result are f32 (f64 for an f64 x).
 #include "ops/hooks.h"
 
 #include <math.h>
@@ -32,13 +33,14 @@ void muse_eval_rope_table(const MuseEval *eval, const MuseOp *op, const MuseTens
 
 MuseStatus muse_infer_rope(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = op->operands[0]->type, table = op->operands[1]->type;
-  if ((x.dtype != MUSE_F32 && x.dtype != MUSE_F64) || x.rank != 4 || x.dim[3] % 2 != 0)
+  if (!muse_dtype_is_float(x.dtype) || x.rank != 4 || x.dim[3] % 2 != 0)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "rope: the first operand (x) must be f32[B,T,H,d] with an even d");
-  if (!muse_type_eq(table, muse_type2(x.dtype, x.dim[1], x.dim[3])))
+                         "rope: the first operand (x) must be f32, bf16 or f16 [B,T,H,d] with an even d");
+  const MuseDtype compute = x.dtype == MUSE_F64 ? MUSE_F64 : MUSE_F32;
+  if (!muse_type_eq(table, muse_type2(compute, x.dim[1], x.dim[3])))
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "rope: the second operand (table) must be [T,d] with the T, d and element type of x");
-  out[0] = x;
+                         "rope: the second operand (table) must be f32[T,d] with the T and d of x");
+  out[0] = muse_type_with_dtype(x, compute);
   return MUSE_OK;
 }
 

@@ -11,11 +11,11 @@
 MuseStatus muse_tt_check(const MuseOp *op, int first, int64_t vocab, int64_t dim, MuseDiag *diag) {
   const char *name = muse_op_info(op->kind)->name;
   MuseType c1 = op->operands[first]->type, c2 = op->operands[first + 1]->type, phase = op->operands[first + 2]->type;
-  if (c1.rank != 3 || c2.rank != 3 || phase.rank != 1 || c1.dtype != MUSE_F32 || c2.dtype != MUSE_F32 ||
-      phase.dtype != MUSE_F32)
+  if (c1.rank != 3 || c2.rank != 3 || phase.rank != 1 || !muse_dtype_is_storage_float(c1.dtype) ||
+      c2.dtype != c1.dtype || phase.dtype != MUSE_F32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "%s takes cores f32[v1,r,d1], f32[v2,r,d2] and f32[r] as operands %d to %d", name, first + 1,
-                         first + 3);
+                         "%s takes cores [v1,r,d1] and [v2,r,d2], both f32, bf16 or f16, and f32[r] as operands %d to %d",
+                         name, first + 1, first + 3);
   if (c1.dim[1] != c2.dim[1] || phase.dim[0] != c1.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the cores and the phase have different ranks r", name);
   if (dim < 1 || dim > c1.dim[2] * c2.dim[2] || (vocab && vocab > c1.dim[0] * c2.dim[0]))
@@ -61,7 +61,7 @@ MuseStatus muse_infer_tt_gather(const MuseOp *op, MuseType *out, MuseDiag *diag)
   int64_t D = muse_op_int(op, "dim");
   MUSE_TRY(muse_tt_check(op, 0, 0, D, diag));
   MUSE_TRY(check_tokens(op, 3, 2, diag));
-  out[0] = muse_type3(MUSE_F32, op->operands[3]->type.dim[0], op->operands[3]->type.dim[1], D);
+  out[0] = muse_type3(op->operands[0]->type.dtype, op->operands[3]->type.dim[0], op->operands[3]->type.dim[1], D);
   return MUSE_OK;
 }
 
@@ -82,12 +82,13 @@ void muse_grad_tt_gather(MuseGrad *g) {
 MuseStatus muse_infer_tt_gather_grad(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType d = op->operands[0]->type;
   MUSE_TRY(check_tokens(op, 4, 2, diag));
-  if (d.rank != 3 || d.dtype != MUSE_F32 || d.dim[0] != op->operands[4]->type.dim[0] ||
+  if (d.rank != 3 || !muse_dtype_is_storage_float(d.dtype) || d.dim[0] != op->operands[4]->type.dim[0] ||
       d.dim[1] != op->operands[4]->type.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "tt_gather_grad takes f32[B,T,D] with the B and T of the tokens as its first operand");
+                         "tt_gather_grad takes [B,T,D] of f32, bf16 or f16 with the B and T of the tokens as its first "
+                         "operand");
   MUSE_TRY(muse_tt_check(op, 1, 0, d.dim[2], diag));
-  for (int i = 0; i < 3; i++) out[i] = op->operands[1 + i]->type;
+  for (int i = 0; i < 3; i++) out[i] = muse_type_with_dtype(op->operands[1 + i]->type, MUSE_F32);
   return MUSE_OK;
 }
 
@@ -102,8 +103,9 @@ void muse_eval_tt_gather_grad(const MuseEval *eval, const MuseOp *op, const Muse
 MuseStatus muse_infer_tt_matmul(const MuseOp *op, MuseType *out, MuseDiag *diag) {
   MuseType x = op->operands[0]->type;
   int64_t V = muse_op_int(op, "vocab");
-  if (x.rank != 2 || x.dtype != MUSE_F32)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_matmul takes f32[N,D] as its first operand");
+  if (x.rank != 2 || !muse_dtype_is_storage_float(x.dtype) || x.dtype != op->operands[1]->type.dtype)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "tt_matmul takes x [N,D] of f32, bf16 or f16 and cores of the same type");
   MUSE_TRY(muse_tt_check(op, 1, V, x.dim[1], diag));
   if (V < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "tt_matmul needs vocab >= 1");
   out[0] = muse_type2(MUSE_F32, x.dim[0], V);

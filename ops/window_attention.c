@@ -7,7 +7,8 @@
 //                        cos_ts = clip(q_t . k_s, -1, 1): the distance of two points of the Lorentz model whose radii
 //                        are a and b and whose directions are the unit vectors q and k (law of cosines)
 //   o_t = sum_s softmax_s(x_t) v_s
-// A clamped max or clip passes no gradient.
+// A clamped max or clip passes no gradient. q, k, v, o and their gradients are stored in one type, f32, bf16 or f16; a, b,
+// scale and theirs are f32.
 #include "ops/hooks.h"
 
 #include <math.h>
@@ -27,8 +28,9 @@ static MuseStatus check_operands(const MuseOp *op, const char *name, int extra, 
   if (muse_op_int(op, "window") < 1)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: window must be at least 1", name);
   MuseType q = op->operands[0]->type;
-  if (q.dtype != MUSE_F32 || q.rank != 4)
-    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the first operand (q) must be f32[B,T,H,d]", name);
+  if (!muse_dtype_is_storage_float(q.dtype) || q.rank != 4)
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "%s: the first operand (q) must be [B,T,H,d] of f32, bf16 or f16", name);
   for (int i = 1; i < 3; i++)
     if (!muse_type_eq(op->operands[i]->type, q))
       return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: operand %d (%s) must have the type of q", name, i + 1,
