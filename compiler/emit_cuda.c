@@ -14,6 +14,7 @@ static const struct {
     {"green_scan", muse_emit_cuda_green_scan},
     {"green_scan_grad", muse_emit_cuda_green_scan_grad},
     {"map", muse_emit_cuda_map},
+    {"matmul", muse_emit_cuda_matmul},
     {"transpose", muse_emit_cuda_transpose},
 };
 

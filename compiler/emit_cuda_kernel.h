@@ -20,6 +20,7 @@ typedef struct MuseCudaEmitter {
 void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch);
 
 MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_matmul(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_green_scan(MuseCudaEmitter *e);
