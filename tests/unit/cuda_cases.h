@@ -22,6 +22,8 @@ typedef struct MuseCudaFamily {
   int (*bench)(MuseCudaCase *out, int capacity);
 } MuseCudaFamily;
 
+int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
 

@@ -369,8 +369,11 @@ static void bench_case(int index, CudaModule *module, double peak) {
   double s = time_of(call_launch, call), bytes = muse_kernel_cost(r->kernel).bytes;
   if (r->kernel->body->first->kind == MUSE_OP_gather_rows) // rows that are read, not the table
     bytes = 2.0 * (double)r->result[0].bytes + (double)r->operand[1].bytes;
-  printf("  %-44s %8.1f us %7.0f GB/s %5.1f %% of copy\n", r->c->name, s * 1e6, bytes / s * 1e-9,
+  printf("  %-44s %8.1f us %7.0f GB/s %5.1f %% of copy", r->c->name, s * 1e6, bytes / s * 1e-9,
          100 * bytes / s / peak);
+  const double flops = muse_kernel_cost(r->kernel).flops;
+  if (strcmp(muse_op_text(r->kernel, "skeleton"), "matmul") == 0) printf(" %6.1f TFLOP/s", flops / s * 1e-12);
+  printf("\n");
   muse_cuda_call_destroy(call);
   close_run(r);
 }
