@@ -10,12 +10,19 @@ static const struct {
   const char *skeleton;
   MuseStatus (*emit)(MuseCudaEmitter *e);
 } emitters[] = {
+    {"doc_begin", muse_emit_cuda_doc_begin},
     {"gather_rows", muse_emit_cuda_gather_rows},
     {"green_scan", muse_emit_cuda_green_scan},
     {"green_scan_grad", muse_emit_cuda_green_scan_grad},
     {"map", muse_emit_cuda_map},
     {"matmul", muse_emit_cuda_matmul},
+    {"ring_write", muse_emit_cuda_ring_write},
+    {"rope_table", muse_emit_cuda_rope_table},
+    {"scatter_add_rows", muse_emit_cuda_scatter_add_rows},
     {"transpose", muse_emit_cuda_transpose},
+    {"tt_gather", muse_emit_cuda_tt_gather},
+    {"tt_gather_grad", muse_emit_cuda_tt_gather_grad},
+    {"tt_matmul", muse_emit_cuda_tt_matmul},
 };
 
 static MuseStatus (*find(const char *skeleton))(MuseCudaEmitter *e) {

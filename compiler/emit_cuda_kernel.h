@@ -25,5 +25,12 @@ MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_green_scan(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_green_scan_grad(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_doc_begin(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_ring_write(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_rope_table(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_scatter_add_rows(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_tt_gather(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e);
 
 #endif

@@ -1,5 +1,5 @@
 // Skeletons that only move elements: "transpose" and "gather_rows".
-#include "compiler/emit_cuda_kernel.h"
+#include "compiler/emit_cuda_embed.h"
 
 #include "compiler/skel_embed.h"
 #include "compiler/skel_scan.h"
@@ -8,8 +8,13 @@
 
 enum { BLOCK = 256, TILE_ROWS = 8 };
 
-// Elements are moved as whole numbers of their size.
-static const char *word(int64_t bytes) {
+int64_t muse_cuda_take(int64_t *at, int64_t bytes) {
+  const int64_t place = *at;
+  *at += muse_round_up(bytes, 256);
+  return place;
+}
+
+const char *muse_cuda_word(int64_t bytes) {
   switch (bytes) {
     case 1: return "unsigned char";
     case 2: return "unsigned short";
@@ -19,8 +24,7 @@ static const char *word(int64_t bytes) {
   }
 }
 
-// The largest power of two up to 16 bytes that divides a row.
-static int64_t widest_word(int64_t row_bytes) {
+int64_t muse_cuda_widest_word(int64_t row_bytes) {
   int64_t bytes = 16;
   while (row_bytes % bytes) bytes /= 2;
   return bytes;
@@ -43,7 +47,7 @@ static void outer_offsets(MuseStr *out, const MuseTransposePlan *p, int skip) {
 
 // Whole rows: a thread copies one word.
 static void emit_rows(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t bytes) {
-  int64_t row = p->out_dim[p->rank - 1], wide = widest_word(row * bytes);
+  int64_t row = p->out_dim[p->rank - 1], wide = muse_cuda_widest_word(row * bytes);
   for (int i = 0; i < p->rank - 1; i++)
     while (p->in_stride[i] * bytes % wide) wide /= 2;
   int64_t per_row = row * bytes / wide, words = p->units * per_row;
@@ -55,7 +59,7 @@ static void emit_rows(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t by
   muse_str_append(e->out, "  long long from = 0, to = 0;\n");
   outer_offsets(e->out, p, -1);
   muse_str_appendf(e->out, "  const unsigned place = (unsigned)(number %% %lldu);\n", (long long)per_row);
-  const char *w = word(wide);
+  const char *w = muse_cuda_word(wide);
   muse_str_appendf(e->out, "  ((%s *)(r0 + to))[place] = ((const %s *)(a0 + from))[place];\n}\n\n", w, w);
 }
 
@@ -70,7 +74,7 @@ static void emit_tiles(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t b
                           (MuseCudaLaunch){
                                  .grid_x = p->outer * row_tiles * column_tiles, .grid_y = 1, .block = 32 * TILE_ROWS});
   // One word of padding: a column of the tile then lies in different banks.
-  muse_str_appendf(e->out, "  __shared__ %s tile[%d][%d];\n", word(bytes), tile,
+  muse_str_appendf(e->out, "  __shared__ %s tile[%d][%d];\n", muse_cuda_word(bytes), tile,
                    (int)(tile + (bytes < 4 ? 4 / bytes : 1)));
   muse_str_appendf(e->out, "  unsigned index = blockIdx.x / %lldu;\n", (long long)(row_tiles * column_tiles));
   muse_str_append(e->out, "  long long from = 0, to = 0;\n");
@@ -79,8 +83,8 @@ static void emit_tiles(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t b
                    (long long)row_tiles, tile);
   muse_str_appendf(e->out, "  const int column = (int)(blockIdx.x %% %lldu) * %d;\n", (long long)column_tiles, tile);
   muse_str_append(e->out, "  const int x = threadIdx.x % 32, y = threadIdx.x / 32;\n");
-  muse_str_appendf(e->out, "  const %s *in = (const %s *)a0 + from;\n  %s *out = (%s *)r0 + to;\n", word(bytes),
-                   word(bytes), word(bytes), word(bytes));
+  muse_str_appendf(e->out, "  const %s *in = (const %s *)a0 + from;\n  %s *out = (%s *)r0 + to;\n", muse_cuda_word(bytes),
+                   muse_cuda_word(bytes), muse_cuda_word(bytes), muse_cuda_word(bytes));
   muse_str_appendf(e->out,
                    "#pragma unroll\n  for (int c = y; c < %d; c += %d)\n#pragma unroll\n"
                    "    for (int r = x; r < %d; r += 32)\n"
@@ -108,10 +112,10 @@ MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e) {
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e) {
   MuseGather g;
   muse_gather_layout(e->kernel, &g);
-  const int64_t row_bytes = g.D * muse_dtype_bytes(g.op->operands[0]->type.dtype), wide = widest_word(row_bytes);
+  const int64_t row_bytes = g.D * muse_dtype_bytes(g.op->operands[0]->type.dtype), wide = muse_cuda_widest_word(row_bytes);
   const int64_t per_row = row_bytes / wide, words = g.tokens * per_row;
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK), .grid_y = 1, .block = BLOCK});
-  const char *type = words >= (int64_t)1 << 31 ? "u64" : "unsigned", *w = word(wide);
+  const char *type = words >= (int64_t)1 << 31 ? "u64" : "unsigned", *w = muse_cuda_word(wide);
   muse_str_appendf(e->out, "  const %s number = (%s)blockIdx.x * %du + threadIdx.x;\n", type, type, BLOCK);
   muse_str_appendf(e->out, "  if (number >= %lldu) return;\n", (long long)words);
   // Like the CPU: a token outside the table (also a negative one) reads its last row.

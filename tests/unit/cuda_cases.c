@@ -255,6 +255,7 @@ static int map_bench_cases(MuseCudaCase *out, int capacity) {
 static const MuseCudaFamily families[] = {
     {"map", map_cases, map_bench_cases},
     {"matmul", muse_cuda_matmul_cases, muse_cuda_matmul_bench_cases},
+    {"head", muse_cuda_head_cases, muse_cuda_head_bench_cases},
     {"scan", muse_cuda_scan_cases, muse_cuda_scan_bench_cases},
 };
 

@@ -24,6 +24,8 @@ typedef struct MuseCudaFamily {
 
 int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_head_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_head_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
 
