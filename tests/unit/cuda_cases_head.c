@@ -115,6 +115,9 @@ static void add_trains(List *list) {
   add_tt_gather_grad(list, shapes[2], 2, "%7", "{}");
   add_tt_gather_grad(list, shapes[2], 2, "%7, %5", "{}, {}");
   add_tt_gather_grad(list, (TrainShape){7, 6, 9, 5, 4, 19, 700, 0, "f32"}, 7, "%5, %6, %7", "{}, {}, {}");
+  add_tt_gather(list, (TrainShape){9, 8, 24, 33, 31, 1023, 40, 70, "bf16"}, 2);
+  add_tt_gather_grad(list, (TrainShape){9, 8, 24, 33, 31, 1023, 40, 70, "bf16"}, 2, "%5, %6, %7", "{}, {}, {}");
+  add_tt_matmul(list, (TrainShape){9, 8, 24, 33, 31, 1023, 3, 70, "f16"});
   // Several rounds of tokens.
   add_tt_matmul(list, (TrainShape){64, 4, 64, 8, 64, 512, 130, 255, "f32"});
 }
@@ -125,6 +128,8 @@ int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
   add_scatter(&list, "f32", 300, 3, 67, 7);
   add_scatter(&list, "f32", 33, 2, 600, 64);
   add_scatter(&list, "f32", 517, 1, 50, 1602);
+  add_scatter(&list, "bf16", 300, 3, 67, 40);
+  add_scatter(&list, "f16", 30, 2, 167, 33);
   add_doc(&list, 1, 1, 3);
   add_doc(&list, 3, 37, 3);
   add_doc(&list, 2, 5000, 7);
@@ -145,7 +150,7 @@ int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
 int muse_cuda_head_bench_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
   add_scatter(&list, "f32", 50257, 2, 512, 1600);
-  add_scatter(&list, "f32", 50257, 32, 512, 1600);
+  add_scatter(&list, "bf16", 50257, 32, 512, 1600);
   add_doc(&list, 32, 512, 50256);
   add_ring(&list, "bf16", "8,64,5120", "8,1,5120", 1);
   add_rope_table(&list, 512, 64);

@@ -371,7 +371,7 @@ static void bench_case(int index, CudaModule *module, double peak) {
     if (d == MUSE_BF16)
       for (size_t b = 1; b < n; b += 2) r->operand_bytes[i][b] = 0x3e | (r->operand_bytes[i][b] & 0x80);
     if (d == MUSE_I32) for (size_t b = 0; b < n; b += 4) r->operand_bytes[i][b + 2] = r->operand_bytes[i][b + 3] = 0;
-    if (r->c->fill && n <= (size_t)32 << 20) { // more take too long
+    if ((r->c->fill || token_limit(r->kernel, i)) && n <= (size_t)32 << 20) { // more take too long
       MuseArena *arena = muse_arena_create();
       MuseTensor t = muse_tensor_create(arena, r->kernel->operands[i]->type);
       if (r->c->fill) r->c->fill(i, &t);
