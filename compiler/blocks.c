@@ -72,7 +72,7 @@ MuseValue *muse_lower_act(MuseLowering *lw, MuseValue *x) {
 
 MuseValue *muse_lower_heads(MuseLowering *lw, MuseValue *x) {
   int64_t H = lw->cfg->num_heads;
-  return muse_lower_f32(lw, muse_build_reshape(&lw->b, x, 4, (int64_t[]){lw->B, lw->T, H, lw->cfg->d_model / H}));
+  return muse_build_reshape(&lw->b, x, 4, (int64_t[]){lw->B, lw->T, H, lw->cfg->d_model / H});
 }
 
 MuseValue *muse_lower_scale(MuseLowering *lw, MuseValue *x, double c) {
@@ -112,9 +112,14 @@ static Cores cores(MuseLowering *lw) {
     t.core1 = muse_build_unary(&lw->b, MUSE_OP_fake_quantize, t.core1);
     t.core2 = muse_build_unary(&lw->b, MUSE_OP_fake_quantize, t.core2);
   }
+  t.core1 = muse_lower_act(lw, t.core1);
+  t.core2 = muse_lower_act(lw, t.core2);
   t.cosphase = muse_build_unary(&lw->b, MUSE_OP_cos, t.cosphase);
   return t;
 }
+
+// The dense table, which embedding and head share.
+static MuseValue *table(MuseLowering *lw) { return muse_lower_act(lw, muse_lower_arg(lw, "embed.weight")); }
 
 MuseValue *muse_block_embed(MuseLowering *lw) {
   const MuseConfig *c = lw->cfg;
@@ -128,19 +133,16 @@ MuseValue *muse_block_embed(MuseLowering *lw) {
             ->results[0];
   } else {
     muse_lower_at(lw, "vocab_size", -1);
-    x = muse_build_op(&lw->b, MUSE_OP_gather_rows, 2, (MuseValue *[]){muse_lower_arg(lw, "embed.weight"), lw->tokens},
-                      NULL)
-            ->results[0];
+    x = muse_build_op(&lw->b, MUSE_OP_gather_rows, 2, (MuseValue *[]){table(lw), lw->tokens}, NULL)->results[0];
   }
-  x = muse_build_reshape(&lw->b, x, 2, (int64_t[]){lw->B * lw->T, c->d_model});
-  return muse_lower_act(lw, x);
+  return muse_build_reshape(&lw->b, x, 2, (int64_t[]){lw->B * lw->T, c->d_model});
 }
 
 MuseValue *muse_block_logits(MuseLowering *lw, MuseValue *x) {
   const MuseConfig *c = lw->cfg;
   muse_lower_at(lw, "vocab_size", -1);
-  x = rms(lw, muse_lower_f32(lw, x), muse_lower_arg(lw, "final_norm.weight"));
-  if (!c->use_htt_embedding) return muse_build_matmul(&lw->b, x, muse_lower_arg(lw, "embed.weight"), false, true);
+  x = muse_lower_act(lw, rms(lw, muse_lower_f32(lw, x), muse_lower_arg(lw, "final_norm.weight")));
+  if (!c->use_htt_embedding) return muse_build_matmul(&lw->b, x, table(lw), false, true);
   Cores t = cores(lw);
   MuseAttrList attrs = {0};
   muse_attr_set_int(lw->module, &attrs, "vocab", c->vocab_size);
@@ -151,12 +153,10 @@ MuseValue *muse_block_logits(MuseLowering *lw, MuseValue *x) {
 MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x) {
   const MuseConfig *c = lw->cfg;
   muse_lower_at(lw, "vocab_size", -1);
-  x = rms(lw, muse_lower_f32(lw, x), muse_lower_arg(lw, "final_norm.weight"));
+  x = muse_lower_act(lw, rms(lw, muse_lower_f32(lw, x), muse_lower_arg(lw, "final_norm.weight")));
   MuseValue *targets = muse_build_reshape(&lw->b, lw->targets, 1, (int64_t[]){lw->B * lw->T});
   if (!c->use_htt_embedding)
-    return muse_build_op(&lw->b, MUSE_OP_cross_entropy, 3,
-                         (MuseValue *[]){x, muse_lower_arg(lw, "embed.weight"), targets}, NULL)
-        ->results[0];
+    return muse_build_op(&lw->b, MUSE_OP_cross_entropy, 3, (MuseValue *[]){x, table(lw), targets}, NULL)->results[0];
   Cores t = cores(lw);
   MuseAttrList attrs = {0};
   muse_attr_set_int(lw->module, &attrs, "vocab", c->vocab_size);
@@ -200,8 +200,9 @@ MuseValue *muse_block_ffn(MuseLowering *lw, MuseValue *x, int layer) {
 
 MuseValue *muse_block_mixer_out(MuseLowering *lw, MuseValue *x, MuseValue *mixed, int layer) {
   muse_lower_at(lw, "d_model", layer);
-  MuseValue *flat = muse_build_reshape(&lw->b, mixed, 2, (int64_t[]){lw->B * lw->T, lw->cfg->d_model});
-  MuseValue *h = rms(lw, flat, muse_lower_layer_param(lw, layer, "mixer.out_norm.weight"));
+  MuseValue *flat = muse_build_reshape(&lw->b, muse_lower_act(lw, mixed), 2,
+                                       (int64_t[]){lw->B * lw->T, lw->cfg->d_model});
+  MuseValue *h = rms(lw, muse_lower_f32(lw, flat), muse_lower_layer_param(lw, layer, "mixer.out_norm.weight"));
   return residual(lw, x, muse_block_linear(lw, muse_lower_act(lw, h), layer, "mixer.o.weight"));
 }
 
@@ -211,12 +212,14 @@ static void bk_inputs(MuseLowering *lw, MuseValue *h, int layer, MuseMixerInputs
   MuseBuilder *b = &lw->b;
   int64_t H = lw->cfg->num_heads, d = lw->cfg->d_model / H;
   muse_lower_at(lw, "use_birman_schwinger", layer);
-  MuseValue *p = muse_build_matmul(b, h, muse_lower_layer_param(lw, layer, "mixer.potential.weight"), false, true);
+  MuseValue *w = muse_lower_act(lw, muse_lower_layer_param(lw, layer, "mixer.potential.weight"));
+  MuseValue *p = muse_build_matmul(b, h, w, false, true);
   p = muse_build_binary(b, MUSE_OP_add, p, muse_lower_layer_param(lw, layer, "mixer.potential.bias"));
   in->kappa = muse_build_reshape(b, muse_build_unary(b, MUSE_OP_softplus, p), 3, (int64_t[]){lw->B, lw->T, H});
   in->eta = muse_build_unary(b, MUSE_OP_exp, muse_lower_layer_param(lw, layer, "mixer.log_eta"));
-  in->q_hat = rms(lw, in->q, NULL);
-  in->k_hat = muse_lower_scale(lw, rms(lw, in->k, NULL), 1 / sqrt((double)d));
+  in->q_hat = muse_lower_act(lw, rms(lw, muse_lower_f32(lw, in->q), NULL));
+  MuseValue *k = rms(lw, muse_lower_f32(lw, in->k), NULL);
+  in->k_hat = muse_lower_act(lw, muse_lower_scale(lw, k, 1 / sqrt((double)d)));
 }
 
 static MuseValue *norm_of_heads(MuseLowering *lw, MuseValue *x) { // max(|x|, 1e-4), [B,T,H,1]
@@ -241,17 +244,19 @@ static void window_inputs(MuseLowering *lw, int layer, MuseMixerInputs *in) {
   MuseBuilder *b = &lw->b;
   const MuseConfig *c = lw->cfg;
   muse_lower_at(lw, muse_config_mixer(c) == MUSE_MIXER_ATTENTION ? "use_hybrid_attention" : "local_score", layer);
-  MuseValue *q = muse_build_rope(b, in->q, lw->rope, false), *k = muse_build_rope(b, in->k, lw->rope, false);
+  MuseValue *flat_q = muse_lower_f32(lw, in->q), *flat_k = muse_lower_f32(lw, in->k);
+  MuseValue *q = muse_build_rope(b, flat_q, lw->rope, false), *k = muse_build_rope(b, flat_k, lw->rope, false);
   if (!muse_hyperbolic(c)) { // rotation keeps the norm, so rms may come after it
-    in->q_score = muse_lower_scale(lw, rms(lw, q, NULL), 1 / sqrt((double)(c->d_model / c->num_heads)));
-    in->k_score = rms(lw, k, NULL);
+    q = muse_lower_scale(lw, rms(lw, q, NULL), 1 / sqrt((double)(c->d_model / c->num_heads)));
+    in->q_score = muse_lower_act(lw, q);
+    in->k_score = muse_lower_act(lw, rms(lw, k, NULL));
     return;
   }
   MuseValue *root_c = muse_build_unary(
       b, MUSE_OP_sqrt, muse_build_unary(b, MUSE_OP_softplus, muse_lower_layer_param(lw, layer, "mixer.raw_curvature")));
-  MuseValue *nq = norm_of_heads(lw, in->q), *nk = norm_of_heads(lw, in->k);
-  in->q_score = muse_build_binary(b, MUSE_OP_div, q, nq);
-  in->k_score = muse_build_binary(b, MUSE_OP_div, k, nk);
+  MuseValue *nq = norm_of_heads(lw, flat_q), *nk = norm_of_heads(lw, flat_k);
+  in->q_score = muse_lower_act(lw, muse_build_binary(b, MUSE_OP_div, q, nq));
+  in->k_score = muse_lower_act(lw, muse_build_binary(b, MUSE_OP_div, k, nk));
   in->alpha = radius(lw, nq, root_c, muse_lower_layer_param(lw, layer, "mixer.q_log_scale"));
   in->beta = radius(lw, nk, root_c, muse_lower_layer_param(lw, layer, "mixer.k_log_scale"));
   in->scale = muse_build_binary(
@@ -275,7 +280,7 @@ MuseValue *muse_block_gate(MuseLowering *lw, int layer, MuseValue *global, MuseV
   MuseBuilder *b = &lw->b;
   if (global) {
     muse_lower_at(lw, "use_birman_schwinger", layer);
-    global = rms(lw, global, NULL);
+    global = rms(lw, muse_lower_f32(lw, global), NULL);
   }
   if (!local) return global;
   if (!global) return local;
@@ -287,6 +292,6 @@ MuseValue *muse_block_gate(MuseLowering *lw, int layer, MuseValue *global, MuseV
                        muse_build_binary(b, MUSE_OP_add, e, muse_lower_layer_param(lw, layer, "mixer.gate_bias")));
   e = muse_build_reshape(b, e, 4, (int64_t[]){lw->B, lw->T, lw->cfg->num_heads, 1});
   MuseValue *rest = muse_build_binary(b, MUSE_OP_sub, muse_build_const(b, 1), e);
-  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, rms(lw, local, NULL), e),
+  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, rms(lw, muse_lower_f32(lw, local), NULL), e),
                            muse_build_binary(b, MUSE_OP_mul, global, rest));
 }

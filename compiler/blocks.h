@@ -36,7 +36,7 @@ MuseValue *muse_lower_layer_param(MuseLowering *lw, int layer, const char *name)
 
 MuseValue *muse_lower_f32(MuseLowering *lw, MuseValue *x);
 MuseValue *muse_lower_act(MuseLowering *lw, MuseValue *x); // to the storage type of activations
-MuseValue *muse_lower_heads(MuseLowering *lw, MuseValue *x);  // [M,D] -> [B,T,H,d] in f32
+MuseValue *muse_lower_heads(MuseLowering *lw, MuseValue *x);  // [M,D] -> [B,T,H,d]
 MuseValue *muse_lower_scale(MuseLowering *lw, MuseValue *x, double c);
 
 MuseValue *muse_block_embed(MuseLowering *lw);                            // tokens -> [M,D]
@@ -46,7 +46,8 @@ MuseValue *muse_block_mixer_out(MuseLowering *lw, MuseValue *x, MuseValue *mixed
 MuseValue *muse_block_logits(MuseLowering *lw, MuseValue *x);             // after the last layer -> [M,V]
 MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x);               // -> f32[]
 
-// What a mixer computes from h = rms(x; mixer_norm), before anything runs along the text.
+// What a mixer computes from h = rms(x; mixer_norm), before anything runs along the text. The tensors with a dimension d
+// are in the storage type of activations, the others f32.
 typedef struct MuseMixerInputs {
   MuseValue *q, *k, *v;      // [B,T,H,d]
   MuseValue *kappa, *eta;    // [B,T,H], [H]; BK

@@ -21,6 +21,7 @@ static MuseValue *binary(Decoder *x, MuseOpKind kind, MuseValue *a, MuseValue *b
   return muse_build_binary(&x->lw.b, kind, a, b);
 }
 static MuseValue *mul(Decoder *x, MuseValue *a, MuseValue *b) { return binary(x, MUSE_OP_mul, a, b); }
+static MuseValue *wide(Decoder *x, MuseValue *v) { return muse_lower_f32(&x->lw, v); }
 static MuseValue *reshape(Decoder *x, MuseValue *v, int rank, const int64_t *shape) {
   return muse_build_reshape(&x->lw.b, v, rank, shape);
 }
@@ -59,9 +60,9 @@ static MuseValue *resolvent_step(Decoder *x, const MuseMixerInputs *in, int laye
   green_step(x, in, layer, &e_re, &g_im);
   *out_g_im = g_im;
   MuseValue *er = reshape(x, e_re, 3, (int64_t[]){x->H, 1, 1}), *gi = reshape(x, g_im, 3, (int64_t[]){x->H, 1, 1});
-  MuseValue *q = reshape(x, in->q_hat, 3, (int64_t[]){x->H, 1, x->d}),
-            *k = reshape(x, in->k_hat, 3, (int64_t[]){x->H, 1, x->d});
-  MuseValue *v = reshape(x, in->v, 3, (int64_t[]){x->H, x->d, 1});
+  MuseValue *q = reshape(x, wide(x, in->q_hat), 3, (int64_t[]){x->H, 1, x->d}),
+            *k = reshape(x, wide(x, in->k_hat), 3, (int64_t[]){x->H, 1, x->d});
+  MuseValue *v = reshape(x, wide(x, in->v), 3, (int64_t[]){x->H, x->d, 1});
   MuseValue *s_re = mul(x, state(x, layer, "s_re", type, re_name), x->keep);
   MuseValue *s_im = mul(x, state(x, layer, "s_im", type, im_name), x->keep);
   MuseValue *a = binary(x, MUSE_OP_sub, mul(x, v, k), s_re); // kv - S = a - i s_im
@@ -108,10 +109,10 @@ static MuseValue *window_step(Decoder *x, const MuseMixerInputs *in, int layer) 
   MuseBuilder *b = &x->lw.b;
   int64_t H = x->H, d = x->d, W = x->W;
   muse_lower_at(&x->lw, "local_window", layer);
-  MuseValue *k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), reshape(x, in->k_score, 3, (int64_t[]){H, 1, d}),
+  MuseValue *k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), reshape(x, wide(x, in->k_score), 3, (int64_t[]){H, 1, d}),
                       1);
-  MuseValue *v = ring(x, layer, "v", muse_type3(MUSE_F32, H, d, W), reshape(x, in->v, 3, (int64_t[]){H, d, 1}), 2);
-  MuseValue *q = reshape(x, in->q_score, 3, (int64_t[]){H, 1, d});
+  MuseValue *v = ring(x, layer, "v", muse_type3(MUSE_F32, H, d, W), reshape(x, wide(x, in->v), 3, (int64_t[]){H, d, 1}), 2);
+  MuseValue *q = reshape(x, wide(x, in->q_score), 3, (int64_t[]){H, 1, d});
   MuseValue *score = reshape(x, muse_build_reduce_last(b, MUSE_OP_reduce_sum, mul(x, k, q)), 2, (int64_t[]){H, W});
   if (in->alpha) {
     MuseValue *beta = ring(x, layer, "beta", muse_type2(MUSE_F32, H, W), reshape(x, in->beta, 2, (int64_t[]){H, 1}), 1);

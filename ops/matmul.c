@@ -42,20 +42,19 @@ void muse_eval_matmul(const MuseEval *eval, const MuseOp *op, const MuseTensor *
 }
 
 // C = A' B' with A' = A or A^T and B' = B or B^T:  dA' = dC B'^T,  dB' = A'^T dC,  each transposed back as A and B are
-//   stored.
+//   stored. The products of two 16-bit matrices have 16-bit operands backward, too; gradients are f32.
 void muse_grad_matmul(MuseGrad *g) {
   MuseValue *d = g->d_results[0];
   MuseValue *a = g->op->operands[0], *b = g->op->operands[1];
   bool trans_a = muse_op_bool(g->op, "trans_a"), trans_b = muse_op_bool(g->op, "trans_b");
   if (d == NULL) return;
+  if (a->type.dtype == b->type.dtype) d = muse_build_cast(g->b, d, a->type.dtype);
   MuseValue *b_plain = b;
   if (muse_dtype_is_trit(b->type.dtype)) // dA sums over the rows of b, which are not contiguous in the packed form
     b_plain = muse_build_cast(g->b, muse_build_unary(g->b, MUSE_OP_unpack_trits, b), MUSE_F32);
-  MuseValue *da = trans_a ? muse_build_matmul(g->b, b_plain, d, trans_b, true)
-                          : muse_build_matmul(g->b, d, b_plain, false, !trans_b);
-  g->d_operands[0] = muse_build_cast(g->b, da, a->type.dtype);
+  g->d_operands[0] = trans_a ? muse_build_matmul(g->b, b_plain, d, trans_b, true)
+                             : muse_build_matmul(g->b, d, b_plain, false, !trans_b);
   if (muse_dtype_is_trit(b->type.dtype)) return; // trits are constants
-  MuseValue *db = trans_b ? muse_build_matmul(g->b, d, a, true, trans_a)
-                          : muse_build_matmul(g->b, a, d, !trans_a, false);
-  g->d_operands[1] = muse_build_cast(g->b, db, b->type.dtype);
+  g->d_operands[1] = trans_b ? muse_build_matmul(g->b, d, a, true, trans_a)
+                             : muse_build_matmul(g->b, a, d, !trans_a, false);
 }

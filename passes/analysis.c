@@ -16,6 +16,35 @@ bool muse_is_plain_map(const MuseOp *op) {
   return muse_op_info(op->kind)->class_ == MUSE_CLASS_MAP && op->kind != MUSE_OP_rope && op->kind != MUSE_OP_const;
 }
 
+bool muse_is_widening(const MuseOp *op) {
+  if (op->kind != MUSE_OP_cast || op->results[0]->type.dtype != MUSE_F32) return false;
+  const MuseDtype from = op->operands[0]->type.dtype;
+  return from == MUSE_BF16 || from == MUSE_F16;
+}
+
+bool muse_is_cheap_map(const MuseOp *op) {
+  switch (op->kind) {
+  case MUSE_OP_add:
+  case MUSE_OP_sub:
+  case MUSE_OP_mul:
+  case MUSE_OP_div:
+  case MUSE_OP_max:
+  case MUSE_OP_min:
+  case MUSE_OP_neg:
+  case MUSE_OP_abs:
+  case MUSE_OP_less:
+  case MUSE_OP_equal:
+  case MUSE_OP_select:
+  case MUSE_OP_round:
+  case MUSE_OP_cast:
+  case MUSE_OP_broadcast:
+  case MUSE_OP_recip:
+  case MUSE_OP_rsqrt:
+  case MUSE_OP_sqrt: return true;
+  default: return false;
+  }
+}
+
 bool muse_is_row_reduce(const MuseOp *op) {
   if (muse_op_info(op->kind)->class_ != MUSE_CLASS_REDUCE) return false;
   const MuseAttr *axes = muse_attr_ints(&op->attrs, "axes");

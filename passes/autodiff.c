@@ -2,6 +2,9 @@
 // program and one more result for each parameter that the loss depends on, bound to the buffer grad.NAME.
 //   before: func @grad(%w {buffer = "w"}, ...) {differentiate = true} { ...; return %loss }
 //   after:  ... backward ops (stage backward, layer of the op they belong to) ...; return %loss, %dw
+// Cotangents of 16-bit values are rounded to their type, as the values are: each contribution, for it may cross memory,
+// and their sum, which is made in f32. Where a value is computed from parameters alone (a table stored in bf16) they stay
+// f32: they are on the way to gradients of parameters.
 // The cotangent of the loss is 1/gradient_accumulation_steps. With more than one micro-batch a step the old content of
 // grad.NAME is added, so that the caller only has to zero the buffers before the first one. A parameter kept as int8
 // latents (argument attribute `latent`) enters as mul(cast(w8), delta): its gradient is that product's.
@@ -13,9 +16,27 @@
 typedef struct Autodiff {
   MusePassCtx *cx;
   MuseFunc *fn;
-  MuseValue **cotangent; // by value id of the forward program
+  MuseValue **cotangent; // by value id of the forward program; f32 where the value is narrow and several were added
+  bool *of_parameters;   // by value id: computed from parameters, their scales and constants alone
   MuseValue *rng;
 } Autodiff;
+
+static bool is_narrow(MuseType type) { return type.dtype == MUSE_BF16 || type.dtype == MUSE_F16; }
+
+static void find_parameters(Autodiff *a) {
+  const MuseFunc *fn = a->fn;
+  for (int i = 0; i < fn->body.n_args; i++) {
+    const char *name = muse_func_arg_buffer(fn, i);
+    const MuseBuffer *buffer = name ? muse_module_buffer(a->cx->module, name) : NULL;
+    a->of_parameters[fn->body.args[i]->id] =
+        buffer && (strcmp(buffer->role, "param") == 0 || strcmp(buffer->role, "scale") == 0);
+  }
+  for (MuseOp *op = fn->body.first; op; op = op->next) {
+    bool all = true;
+    for (int i = 0; i < op->n_operands; i++) all &= a->of_parameters[op->operands[i]->id];
+    for (int i = 0; i < op->n_results; i++) a->of_parameters[op->results[i]->id] = all;
+  }
+}
 
 static bool wants_rng(const MuseFunc *fn) {
   for (const MuseOp *op = fn->body.first; op; op = op->next)
@@ -24,17 +45,14 @@ static bool wants_rng(const MuseFunc *fn) {
 }
 
 static void accumulate(Autodiff *a, MuseBuilder *b, MuseValue *v, MuseValue *c) {
-  MUSE_ASSERT(muse_type_eq(v->type, c->type));
   MuseValue **slot = &a->cotangent[v->id];
+  if (!a->of_parameters[v->id]) c = muse_build_cast(b, c, v->type.dtype);
   if (!*slot) {
     *slot = c;
     return;
   }
-  // Cotangents of 16-bit activations are added in f32.
-  MuseDtype sum_dtype = v->type.dtype == MUSE_F64 ? MUSE_F64 : MUSE_F32;
-  MuseValue *sum = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, sum_dtype),
-                                     muse_build_cast(b, c, sum_dtype));
-  *slot = muse_build_cast(b, sum, v->type.dtype);
+  MuseDtype dtype = is_narrow(v->type) ? MUSE_F32 : v->type.dtype;
+  *slot = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, dtype), muse_build_cast(b, c, dtype));
 }
 
 static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
@@ -45,6 +63,10 @@ static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
   if (!any || !muse_op_has_grad(op->kind)) return;
   MuseBuilder b = muse_builder_before(a->cx->module, before);
   b.loc = op->loc, b.layer = op->layer, b.stage = MUSE_STAGE_BACKWARD;
+  for (int i = 0; i < op->n_results; i++) {
+    const MuseValue *v = op->results[i];
+    if (d_results[i] && !a->of_parameters[v->id]) d_results[i] = muse_build_cast(&b, d_results[i], v->type.dtype);
+  }
   MuseGrad g = {.b = &b, .op = op, .d_results = d_results, .d_operands = d_operands, .rng = a->rng};
   muse_op_grad(&g);
   for (int i = 0; i < op->n_operands; i++)
@@ -110,6 +132,8 @@ bool muse_pass_autodiff(MusePassCtx *cx, MuseFunc *fn) {
   }
   int n_ids = muse_func_number(fn);
   a.cotangent = MUSE_NEW_ARRAY(cx->scratch, MuseValue *, n_ids + 1);
+  a.of_parameters = MUSE_NEW_ARRAY(cx->scratch, bool, n_ids + 1);
+  find_parameters(&a);
   int64_t micro_batches = muse_attr_int_or(&cx->module->attrs, "gradient_accumulation_steps", 1);
   MuseBuilder b = muse_builder_before(cx->module, ret);
   b.layer = -1, b.stage = MUSE_STAGE_BACKWARD;

@@ -2,9 +2,12 @@
 // equal.
 //   before: %1 = reshape %0 {shape = [4,6]}      after: %2 = reshape %0 {shape = [24]}
 //           %2 = reshape %1 {shape = [24]}
+//   before: %1 = cast %0 {to = f32}; %2 = mul %1, %row; %3 = rope %2, %t     (%0 : bf16, %row one value a head)
+//   after:  %1 = rope %0, %t; %2 = mul %1, %row                              (rope reads memory, so this is one kernel)
 // Legal because a view of a view is a view, and x+0, x*1, cast to its own type, double negation and a reduction over
 // dimensions of 1 are x (x+0 only turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the
-// constant +0 alone).
+// constant +0 alone). A rotation is linear, so it may stand before a scaling of the row: done for 16-bit tensors only, so
+// that programs in f32 keep their bits, and after autodiff, since each operand of 16 bits rounds its share of a cotangent.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 
@@ -21,7 +24,11 @@ static MuseValue *same_as(MusePassCtx *cx, MuseOp *op, bool *changed) {
     case MUSE_OP_broadcast:
       while (is_view(x, MUSE_OP_broadcast)) op->operands[0] = x = x->def->operands[0], *changed = true;
       return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
-    case MUSE_OP_cast: return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
+    case MUSE_OP_cast:
+      if (is_view(x, MUSE_OP_cast) && muse_is_widening(x->def) &&
+          muse_type_eq(x->def->operands[0]->type, op->results[0]->type))
+        return x->def->operands[0];
+      return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
     case MUSE_OP_reduce_sum:
     case MUSE_OP_reduce_max: return muse_type_eq(x->type, op->results[0]->type) ? x : NULL;
     case MUSE_OP_neg: return is_view(x, MUSE_OP_neg) ? x->def->operands[0] : NULL;
@@ -36,8 +43,27 @@ static MuseValue *same_as(MusePassCtx *cx, MuseOp *op, bool *changed) {
   (void)cx;
 }
 
+// rope of a widened tensor, or of one scaled by a value a row, reads the 16-bit tensor.
+static bool narrow_rope(MusePassCtx *cx, MuseRewriter *r, MuseOp *op) {
+  MuseOp *def = op->operands[0]->def;
+  if (!def) return false;
+  if (muse_is_widening(def)) {
+    op->operands[0] = def->operands[0];
+    return true;
+  }
+  if (def->kind != MUSE_OP_mul && def->kind != MUSE_OP_div) return false;
+  MuseValue *x = def->operands[0], *row = def->operands[1];
+  if (def->kind == MUSE_OP_mul && !(x->def && muse_is_widening(x->def))) x = def->operands[1], row = def->operands[0];
+  if (!x->def || !muse_is_widening(x->def) || muse_type_last_dim(row->type) != 1) return false;
+  MuseBuilder b = muse_builder_before(cx->module, op);
+  MuseValue *turned = muse_build_rope(&b, x->def->operands[0], op->operands[1], muse_op_bool(op, "inverse"));
+  MuseValue *scaled = muse_build_binary(&b, def->kind, turned, row);
+  muse_rewrite_replace_op(r, op, &scaled);
+  return true;
+}
+
 bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
-  bool changed = false;
+  bool changed = false, forward_only = muse_attr_bool_or(&fn->attrs, "differentiate", false);
   MuseRewriter r;
   muse_rewrite_begin(&r, cx->scratch, fn);
   for (MuseOp *op = fn->body.first, *next; op; op = next) {
@@ -49,6 +75,10 @@ bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
       op->operands[0] = op->operands[1];
       op->operands[1] = t;
       changed = true;
+    }
+    if (op->kind == MUSE_OP_rope && !forward_only && narrow_rope(cx, &r, op)) {
+      changed = true;
+      continue;
     }
     MuseValue *same = same_as(cx, op, &changed);
     if (!same) continue;

@@ -115,6 +115,11 @@ void muse_fuse_epilogue(MuseGraph *g, MuseOp *anchor, int group) {
   }
   qsort(order, (size_t)n, sizeof *order, by_index);
   prune(g, member, order, n, a);
+  for (int j = n - 1; j >= 0; j--) { // a cast from 16 bits is done where its result is used
+    bool used = !muse_is_widening(g->op[order[j]]);
+    for (int e = g->user_start[order[j]]; e < g->user_start[order[j] + 1]; e++) used |= member[g->users[e]];
+    if (!used) member[order[j]] = false;
+  }
   for (int j = 0; j < n; j++)
     if (!member[order[j]]) muse_graph_leave(g, order[j]);
   muse_vec_free(&candidates);

@@ -58,6 +58,11 @@ static bool joint_domain(const MapGroup *group, const MuseOp *op, MuseType *out_
   return false;
 }
 
+// Tables have shapes of their own: [T, d] of rope, and the seed u32[2] of random ops.
+static bool is_table(const MuseOp *op, int operand) {
+  return (op->kind == MUSE_OP_rope || op->kind == MUSE_OP_stochastic_round) && operand == 1;
+}
+
 // Operands that come from outside must broadcast to the domain; results of terminal reductions and rope's operand must
 // not be members.
 static bool operands_fit(const Fuser *f, int index, int group, MuseType domain) {
@@ -66,17 +71,35 @@ static bool operands_fit(const Fuser *f, int index, int group, MuseType domain) 
     int d = muse_graph_def(&f->g, op->operands[k]);
     bool member = d >= 0 && f->g.group[d] == group;
     if (member && (is_terminal(f->g.op[d]) || op->kind == MUSE_OP_rope)) return false;
-    if (op->kind == MUSE_OP_rope && k == 1) continue; // the table has its own shape [T, d]
+    if (is_table(op, k)) continue;
     if (!member && !muse_type_broadcasts_to(op->operands[k]->type, domain)) return false;
   }
   return true;
 }
 
+static bool is_read_by(const Fuser *f, const MuseValue *v, int group) {
+  const int d = muse_graph_def(&f->g, v);
+  if (d >= 0) {
+    for (int e = f->g.user_start[d]; e < f->g.user_start[d + 1]; e++)
+      if (f->g.group[f->g.users[e]] == group)
+        for (int k = 0; k < f->g.op[f->g.users[e]]->n_operands; k++)
+          if (f->g.op[f->g.users[e]]->operands[k] == v) return true;
+    return false;
+  }
+  for (int i = f->g.head_member[group]; i >= 0; i = f->g.next_member[i]) // an argument
+    for (int k = 0; k < f->g.op[i]->n_operands; k++)
+      if (f->g.op[i]->operands[k] == v) return true;
+  return false;
+}
+
+// Values that the group does not read yet; constants are copied into bodies.
 static int externals_of(const Fuser *f, int index, int group) {
   int n = 0;
   for (int k = 0; k < f->g.op[index]->n_operands; k++) {
-    int d = muse_graph_def(&f->g, f->g.op[index]->operands[k]);
-    if (d < 0 || f->g.group[d] != group) n++;
+    const MuseValue *v = f->g.op[index]->operands[k];
+    const int d = muse_graph_def(&f->g, v);
+    if (muse_is_const(v, NULL) || (d >= 0 && f->g.group[d] == group) || is_read_by(f, v, group)) continue;
+    n++;
   }
   return n;
 }
@@ -122,7 +145,7 @@ static bool may_merge(Fuser *f, int a, int b) {
         int d = muse_graph_def(&f->g, f->g.op[i]->operands[k]);
         if (d >= 0 && f->g.group[d] == other && (is_terminal(f->g.op[d]) || f->g.op[i]->kind == MUSE_OP_rope))
           return false;
-        if ((d < 0 || f->g.group[d] != group) && !(f->g.op[i]->kind == MUSE_OP_rope && k == 1) &&
+        if ((d < 0 || f->g.group[d] != group) && !is_table(f->g.op[i], k) &&
             !muse_type_broadcasts_to(f->g.op[i]->operands[k]->type, domain))
           return false;
       }

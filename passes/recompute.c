@@ -3,39 +3,26 @@
 //   before: forward: %r = max %u, %0; %a = mul %r, %r ...   backward: %d = mul %g, %r
 //   after:  backward: %r2 = max %u, %0; %d = mul %g, %r2     (only %u is kept)
 // Legal because maps are pure; random ones draw the same numbers from their op id. What counts as "in memory anyway":
-// arguments, results of ops that are not maps, row values, and the scaled result of an integer product (its int32 sum
-// never leaves the registers). Transcendental maps over full-size values are kept rather than repeated.
+// arguments, results of ops that are not maps, row values, 16- and 8-bit values (a cast to these is where a value is
+// stored), and the scaled result of an integer product (its int32 sum never leaves the registers). Transcendental maps over full-size values are kept rather than repeated.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 
 static bool is_row_or_less(MuseType type) { return muse_type_last_dim(type) == 1 || type.rank == 0; }
 
-static bool is_cheap(MuseOpKind kind) {
-  switch (kind) {
-  case MUSE_OP_add:
-  case MUSE_OP_sub:
-  case MUSE_OP_mul:
-  case MUSE_OP_div:
-  case MUSE_OP_max:
-  case MUSE_OP_min:
-  case MUSE_OP_neg:
-  case MUSE_OP_abs:
-  case MUSE_OP_less:
-  case MUSE_OP_equal:
-  case MUSE_OP_select:
-  case MUSE_OP_round:
-  case MUSE_OP_cast:
-  case MUSE_OP_broadcast:
-  case MUSE_OP_recip:
-  case MUSE_OP_rsqrt:
-  case MUSE_OP_sqrt: return true;
-  default: return false;
-  }
+static bool is_narrow(const MuseValue *v) {
+  return v->type.dtype == MUSE_BF16 || v->type.dtype == MUSE_F16 || v->type.dtype == MUSE_I8;
+}
+
+// rope reads from memory, so its operand must be there.
+static bool is_cheap(const MuseOp *op) {
+  return op->kind == MUSE_OP_rope ? is_narrow(op->operands[0]) : muse_is_cheap_map(op);
 }
 
 // cast and scaling of an exact product: cast(sum), mul(.., row or scalar), ...
 static bool is_scaled_sum(const MuseValue *v) {
   while (v->def && (v->def->kind == MUSE_OP_cast || v->def->kind == MUSE_OP_mul)) {
+    if (muse_is_widening(v->def)) return false;
     if (v->def->kind == MUSE_OP_mul && muse_type_same_shape(v->def->operands[1]->type, v->type) &&
         muse_type_same_shape(v->def->operands[0]->type, v->type))
       return false;
@@ -44,14 +31,10 @@ static bool is_scaled_sum(const MuseValue *v) {
   return v->def && (v->def->kind == MUSE_OP_ternary_matmul || v->def->kind == MUSE_OP_int8_matmul);
 }
 
-// A cast to 16 or 8 bits is where a value is stored.
-static bool is_narrow(const MuseValue *v) {
-  return v->type.dtype == MUSE_BF16 || v->type.dtype == MUSE_F16 || v->type.dtype == MUSE_I8;
-}
-
 static bool is_stored_anyway(const MuseValue *v) {
   if (!v->def) return true;
-  return !muse_is_plain_map(v->def) || !is_cheap(v->def->kind) || is_row_or_less(v->type) || is_narrow(v) ||
+  const bool map = muse_is_plain_map(v->def) || v->def->kind == MUSE_OP_rope;
+  return !map || !is_cheap(v->def) || is_row_or_less(v->type) || is_narrow(v) ||
          is_scaled_sum(v);
 }
 

@@ -2,6 +2,7 @@
 #include "passes/rewrite.h"
 
 #include "ir/base/vec.h"
+#include "passes/analysis.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -236,11 +237,92 @@ bool muse_graph_group_needs(MuseGraph *g, int group, int index) {
 
 // ---- outlining ----
 
+enum { DROPPED = -2 }; // group of an op that is in no group and will not be placed
+enum { MAX_COPIED = 6 };
+
+// An f32 value that cheap maps compute from one 16-bit tensor of its shape and from smaller values is computed again in
+// every kernel that uses it: reading 16 bits and a few registers' work instead of storing and reading 32.
+typedef struct Copies {
+  MuseGraph *g;
+  MuseValue ***operands; // by op: the operands of such an op, as they were before anything was placed; NULL: not one
+  int *size;             // by op: ops that are copied with it
+} Copies;
+
+static bool is_narrow(MuseType type) { return type.dtype == MUSE_BF16 || type.dtype == MUSE_F16; }
+
+// The 16-bit tensor that a copy of op `i` reads.
+static MuseValue *source_of(const Copies *c, int i) {
+  MuseType shape = c->g->op[i]->results[0]->type;
+  for (int k = 0; k < c->g->op[i]->n_operands; k++) {
+    MuseValue *v = c->operands[i][k];
+    if (!muse_type_same_shape(v->type, shape)) continue;
+    if (is_narrow(v->type)) return v;
+    const int d = muse_graph_def(c->g, v);
+    if (d >= 0 && c->operands[d]) return source_of(c, d);
+  }
+  return NULL;
+}
+
+static bool is_copied(Copies *c, int i) {
+  const MuseOp *op = c->g->op[i];
+  if (!muse_is_cheap_map(op) || op->results[0]->type.dtype != MUSE_F32 || muse_type_last_dim(op->results[0]->type) == 1)
+    return false;
+  MuseValue *source = NULL;
+  int size = 1;
+  for (int k = 0; k < op->n_operands; k++) {
+    MuseValue *v = op->operands[k], *from = NULL;
+    if (muse_type_elements(v->type) < muse_type_elements(op->results[0]->type)) continue;
+    const int d = muse_graph_def(c->g, v);
+    if (is_narrow(v->type)) from = v;
+    else if (d >= 0 && c->operands[d]) from = source_of(c, d), size += c->size[d];
+    if (!from || (source && source != from)) return false;
+    source = from;
+  }
+  c->size[i] = size;
+  return source && size <= MAX_COPIED;
+}
+
+static void find_copies(Copies *c, MuseGraph *g) {
+  *c = (Copies){.g = g,
+                .operands = MUSE_NEW_ARRAY(g->scratch, MuseValue **, g->n),
+                .size = MUSE_NEW_ARRAY(g->scratch, int, g->n)};
+  for (int i = 0; i < g->n; i++) {
+    MuseOp *op = g->op[i];
+    if (!is_copied(c, i)) continue;
+    c->operands[i] = MUSE_NEW_ARRAY(g->scratch, MuseValue *, op->n_operands);
+    for (int k = 0; k < op->n_operands; k++) c->operands[i][k] = op->operands[k];
+  }
+}
+
+// Whether a use of the result of op `d` by op `user` becomes a copy of `d` in the kernel of the user. Epilogues of
+// products take casts alone (compiler/kernel_check.c).
+static bool copied_there(const Copies *c, int d, int user) {
+  const MuseGraph *g = c->g;
+  if (!c->operands[d] || g->group[user] < 0 || g->group[d] == g->group[user]) return false;
+  const MuseOp *op = g->op[user];
+  const MuseOpClass class_ = muse_op_info(op->kind)->class_;
+  if (strcmp(g->skeleton[g->group[user]], "map") != 0 && c->size[d] > 1) return false;
+  return (class_ == MUSE_CLASS_MAP && op->kind != MUSE_OP_rope) || class_ == MUSE_CLASS_REDUCE ||
+         op->kind == MUSE_OP_broadcast;
+}
+
+// Calls `leaf` for each value that `user` needs from elsewhere because of its operand v: v, or what copies read.
+typedef void (*LeafFn)(void *context, MuseValue *v, int user);
+static void each_leaf(const Copies *c, MuseValue *v, int user, LeafFn leaf, void *context) {
+  const int d = muse_graph_def(c->g, v);
+  if (d < 0 || !copied_there(c, d, user)) {
+    leaf(context, v, user);
+    return;
+  }
+  for (int k = 0; k < c->g->op[d]->n_operands; k++) each_leaf(c, c->operands[d][k], user, leaf, context);
+}
+
 typedef struct Outliner {
   MuseGraph *g;
   MuseModule *module;
   MuseValue **outside; // by value id: what stands for it at the top level (kernel results)
   MuseValue **inside;  // by value id: what stands for it in the body that is being made
+  Copies copies;
   IntVec touched;      // ids set in `inside`
   int n_ids;
   int *pending;        // by node: number of unplaced defining nodes
@@ -291,6 +373,22 @@ static MuseValue *body_operand(Outliner *o, MuseRegion *body, MuseOp *member, Mu
     MuseOp *copy = muse_op_create(o->module, MUSE_OP_const, 0, NULL, 1, &v->type);
     muse_attr_copy(o->module, &copy->attrs, &v->def->attrs);
     copy->loc = v->def->loc, copy->layer = v->def->layer, copy->stage = v->def->stage;
+    muse_op_append(copy, body);
+    return o->inside[v->id] = copy->results[0];
+  }
+  if (v->def && copied_there(&o->copies, (int)v->def->mark, (int)member->mark)) {
+    MuseValue *inner[4];
+    const int d = (int)v->def->mark, n = v->def->n_operands;
+    MUSE_ASSERT(n <= 4);
+    for (int k = 0; k < n; k++) {
+      MuseValue *from = o->copies.operands[d][k];
+      const int def = muse_graph_def(o->g, from);
+      const bool member_too = def >= 0 && o->g->group[def] == o->g->group[member->mark];
+      inner[k] = member_too ? from : body_operand(o, body, member, from, operands);
+    }
+    MuseOp *copy = muse_op_create(o->module, v->def->kind, n, inner, 1, &v->type);
+    muse_attr_copy(o->module, &copy->attrs, &v->def->attrs);
+    copy->loc = v->def->loc, copy->layer = member->layer, copy->stage = member->stage;
     muse_op_append(copy, body);
     return o->inside[v->id] = copy->results[0];
   }
@@ -359,28 +457,49 @@ static void place_group(Outliner *o, int group) {
   muse_vec_clear(&o->touched);
 }
 
+static void mark_leaf(void *context, MuseValue *v, int user) {
+  Outliner *o = context;
+  const int d = muse_graph_def(o->g, v);
+  if (d >= 0 && o->g->group[d] >= 0 && o->g->group[d] != o->g->group[user]) o->outside[v->id] = v;
+}
+
 // outside[id] = the value itself where a use stands in another node than its definition.
 static void mark_escaping(Outliner *o) {
   MuseGraph *g = o->g;
   for (int i = 0; i < g->n; i++)
-    for (int k = 0; k < g->op[i]->n_operands; k++) {
-      MuseValue *v = g->op[i]->operands[k];
-      int d = muse_graph_def(g, v);
-      if (d >= 0 && g->group[d] >= 0 && g->group[d] != g->group[i]) o->outside[v->id] = v;
-    }
+    for (int k = 0; k < g->op[i]->n_operands && g->group[i] != DROPPED; k++)
+      each_leaf(&o->copies, g->op[i]->operands[k], i, mark_leaf, o);
+}
+
+static void count_leaf(void *context, MuseValue *v, int user) {
+  Outliner *o = context;
+  const int d = muse_graph_def(o->g, v), node = node_of(o->g, user);
+  if (d < 0 || node_of(o->g, d) == node) return;
+  muse_vec_push(&o->users[node_of(o->g, d)], node);
+  o->pending[node]++;
 }
 
 static void count_edges(Outliner *o) {
   MuseGraph *g = o->g;
   for (int i = 0; i < g->n; i++) {
+    if (g->group[i] == DROPPED) continue;
     int user = node_of(g, i);
     if (i > o->priority[user] || g->group[i] < 0) o->priority[user] = i;
-    for (int k = 0; k < g->op[i]->n_operands; k++) {
-      int d = muse_graph_def(g, g->op[i]->operands[k]);
-      if (d < 0 || node_of(g, d) == user) continue;
-      muse_vec_push(&o->users[node_of(g, d)], user);
-      o->pending[user]++;
-    }
+    for (int k = 0; k < g->op[i]->n_operands; k++) each_leaf(&o->copies, g->op[i]->operands[k], i, count_leaf, o);
+  }
+}
+
+// Ops of which every use gets a copy are no longer needed themselves.
+static void drop_copied(const Copies *c) {
+  MuseGraph *g = c->g;
+  for (int i = g->n - 1; i >= 0; i--) {
+    if (!c->operands[i]) continue;
+    bool copied = g->user_start[i] < g->user_start[i + 1];
+    for (int e = g->user_start[i]; e < g->user_start[i + 1]; e++)
+      copied &= g->group[g->users[e]] == DROPPED || copied_there(c, i, g->users[e]);
+    if (!copied) continue;
+    if (g->group[i] >= 0) muse_graph_leave(g, i);
+    g->group[i] = DROPPED;
   }
 }
 
@@ -395,14 +514,17 @@ bool muse_graph_outline(MuseGraph *g) {
   o.users = calloc((size_t)n_nodes, sizeof *o.users);
   o.heap = calloc((size_t)n_nodes, sizeof *o.heap);
   o.priority = calloc((size_t)n_nodes, sizeof *o.priority);
+  find_copies(&o.copies, g);
+  drop_copied(&o.copies);
   mark_escaping(&o);
   count_edges(&o);
   for (int i = 0; i < g->n; i++) muse_op_unlink(g->op[i]);
   for (int i = 0; i < n_nodes; i++) {
-    bool exists = i < g->n ? g->group[i] < 0 : g->head_member[i - g->n] >= 0;
+    bool exists = i < g->n ? g->group[i] == -1 : g->head_member[i - g->n] >= 0;
     if (exists && o.pending[i] == 0) heap_push(&o, i);
   }
-  int placed = 0;
+  int placed = 0, dropped = 0;
+  for (int i = 0; i < g->n; i++) dropped += g->group[i] == DROPPED;
   while (o.heap_len) {
     int node = heap_pop(&o);
     if (node < g->n) {
@@ -416,7 +538,7 @@ bool muse_graph_outline(MuseGraph *g) {
     for (size_t k = 0; k < o.users[node].len; k++)
       if (--o.pending[o.users[node].data[k]] == 0) heap_push(&o, o.users[node].data[k]);
   }
-  MUSE_ASSERT(placed == g->n); // otherwise the groups have a cycle
+  MUSE_ASSERT(placed + dropped == g->n); // otherwise the groups have a cycle
   for (int i = 0; i < n_nodes; i++) muse_vec_free(&o.users[i]);
   muse_vec_free(&o.touched);
   free(o.inside), free(o.users), free(o.pending), free(o.outside), free(o.heap), free(o.priority);
