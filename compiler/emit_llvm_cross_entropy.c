@@ -20,7 +20,7 @@ static LLVMValueRef compare(MuseLlvm *ll, LLVMIntPredicate predicate, LLVMValueR
   return LLVMBuildICmp(ll->b, predicate, a, muse_llvm_i64(ll, b), "");
 }
 
-MuseHeadStage muse_llvm_head_begin(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage) {
+static MuseHeadStage begin_stage(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage) {
   muse_llvm_stage_begin(ll, kernel, stage);
   MuseHeadStage s = {
       .h = h, .x = muse_llvm_op_operand(ll, h->op, 0), .targets = muse_llvm_op_operand(ll, h->op, h->targets)};
@@ -464,25 +464,26 @@ void muse_llvm_head_loss(MuseLlvm *ll, const MuseHeadStage *s) {
   muse_llvm_store(ll, MUSE_F32, out, muse_llvm_i64(ll, 0), LLVMBuildFPTrunc(ll->b, mean, ll->f32, ""), 1, NULL);
 }
 
+void muse_llvm_head_stage(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage,
+                          void (*emit)(MuseLlvm *, const MuseHeadStage *)) {
+  MuseHeadStage s = begin_stage(ll, kernel, h, stage);
+  emit(ll, &s);
+  muse_llvm_stage_end(ll);
+}
+
+static void emit_loss_once(MuseLlvm *ll, const MuseHeadStage *s) {
+  MuseLlvmIf once; // one task
+  muse_llvm_if_begin(ll, &once, LLVMBuildICmp(ll->b, LLVMIntSLT, ll->begin, ll->end, ""));
+  muse_llvm_head_loss(ll, s);
+  muse_llvm_if_end(ll, &once);
+}
+
 bool muse_emit_llvm_cross_entropy(MuseLlvm *ll, const MuseOp *kernel) {
   MuseHead h;
   muse_head_layout(kernel, &h);
-  MuseHeadStage s = muse_llvm_head_begin(ll, kernel, &h, h.logits_stage);
-  muse_llvm_head_logits(ll, &s);
-  muse_llvm_stage_end(ll);
-  s = muse_llvm_head_begin(ll, kernel, &h, h.normalise);
-  muse_llvm_head_normalise(ll, &s);
-  muse_llvm_stage_end(ll);
-  if (h.grad) {
-    s = muse_llvm_head_begin(ll, kernel, &h, h.products);
-    muse_llvm_head_products(ll, &s);
-    muse_llvm_stage_end(ll);
-  }
-  s = muse_llvm_head_begin(ll, kernel, &h, h.finish);
-  MuseLlvmIf once; // one task
-  muse_llvm_if_begin(ll, &once, LLVMBuildICmp(ll->b, LLVMIntSLT, ll->begin, ll->end, ""));
-  muse_llvm_head_loss(ll, &s);
-  muse_llvm_if_end(ll, &once);
-  muse_llvm_stage_end(ll);
+  muse_llvm_head_stage(ll, kernel, &h, h.logits_stage, muse_llvm_head_logits);
+  muse_llvm_head_stage(ll, kernel, &h, h.normalise, muse_llvm_head_normalise);
+  if (h.grad) muse_llvm_head_stage(ll, kernel, &h, h.products, muse_llvm_head_products);
+  muse_llvm_head_stage(ll, kernel, &h, h.finish, emit_loss_once);
   return true;
 }

@@ -15,7 +15,8 @@ typedef struct MuseHeadStage {
 } MuseHeadStage;
 
 // Begins stage `stage` of the kernel; ends with muse_llvm_stage_end.
-MuseHeadStage muse_llvm_head_begin(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage);
+void muse_llvm_head_stage(MuseLlvm *ll, const MuseOp *kernel, const MuseHead *h, int stage,
+                          void (*emit)(MuseLlvm *, const MuseHeadStage *));
 LLVMValueRef muse_llvm_head_workspace(MuseLlvm *ll, int64_t bytes);
 
 void muse_llvm_head_logits(MuseLlvm *ll, const MuseHeadStage *s);

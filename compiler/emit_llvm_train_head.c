@@ -141,31 +141,20 @@ static void unless_measuring(MuseLlvm *ll, const MuseHeadStage *s, void (*emit)(
   if (s->measuring) muse_llvm_if_end(ll, &use);
 }
 
+static void emit_contract1_once(MuseLlvm *ll, const MuseHeadStage *s) { unless_measuring(ll, s, emit_contract1); }
+static void emit_contract2_once(MuseLlvm *ll, const MuseHeadStage *s) { unless_measuring(ll, s, emit_contract2); }
+
 bool muse_emit_llvm_tt_cross_entropy(MuseLlvm *ll, const MuseOp *kernel) {
   MuseHead h;
   muse_head_layout(kernel, &h);
-  MuseHeadStage s = muse_llvm_head_begin(ll, kernel, &h, h.build);
-  emit_build(ll, &s);
-  muse_llvm_stage_end(ll);
-  s = muse_llvm_head_begin(ll, kernel, &h, h.logits_stage);
-  muse_llvm_head_logits(ll, &s);
-  muse_llvm_stage_end(ll);
-  s = muse_llvm_head_begin(ll, kernel, &h, h.normalise);
-  muse_llvm_head_normalise(ll, &s);
-  muse_llvm_stage_end(ll);
+  muse_llvm_head_stage(ll, kernel, &h, h.build, emit_build);
+  muse_llvm_head_stage(ll, kernel, &h, h.logits_stage, muse_llvm_head_logits);
+  muse_llvm_head_stage(ll, kernel, &h, h.normalise, muse_llvm_head_normalise);
   if (h.grad) {
-    s = muse_llvm_head_begin(ll, kernel, &h, h.products);
-    muse_llvm_head_products(ll, &s);
-    muse_llvm_stage_end(ll);
-    s = muse_llvm_head_begin(ll, kernel, &h, h.contract1);
-    unless_measuring(ll, &s, emit_contract1);
-    muse_llvm_stage_end(ll);
-    s = muse_llvm_head_begin(ll, kernel, &h, h.contract2);
-    unless_measuring(ll, &s, emit_contract2);
-    muse_llvm_stage_end(ll);
+    muse_llvm_head_stage(ll, kernel, &h, h.products, muse_llvm_head_products);
+    muse_llvm_head_stage(ll, kernel, &h, h.contract1, emit_contract1_once);
+    muse_llvm_head_stage(ll, kernel, &h, h.contract2, emit_contract2_once);
   }
-  s = muse_llvm_head_begin(ll, kernel, &h, h.finish);
-  emit_finish(ll, &s);
-  muse_llvm_stage_end(ll);
+  muse_llvm_head_stage(ll, kernel, &h, h.finish, emit_finish);
   return true;
 }

@@ -138,13 +138,19 @@ static MuseStatus check_gradient(const MuseOp *op, bool backward, MuseDiag *diag
   return MUSE_OK;
 }
 
+// Both operands are matrices of floats with the same dimension `dim`.
+static MuseStatus expect_float_matrices(const MuseOp *op, const char *a, const char *b, int dim, MuseDiag *diag) {
+  MUSE_TRY(expect_float_matrix(op, 0, a, diag));
+  MUSE_TRY(expect_float_matrix(op, 1, b, diag));
+  MuseType x = muse_operand_type(op, 0), y = muse_operand_type(op, 1);
+  if (x.dim[dim] == y.dim[dim]) return MUSE_OK;
+  return muse_op_refuse(op, diag, "%s %s and %s %s must have the same %s", a, muse_type_text(x), b, muse_type_text(y),
+                        dim ? "last dimension" : "number of rows");
+}
+
 MuseStatus muse_infer_bit_linear(const MuseOp *op, MuseType *out, MuseDiag *diag) {
-  MUSE_TRY(expect_float_matrix(op, 0, "x", diag));
-  MUSE_TRY(expect_float_matrix(op, 1, "w", diag));
+  MUSE_TRY(expect_float_matrices(op, "x", "w", 1, diag));
   MuseType x = muse_operand_type(op, 0), w = muse_operand_type(op, 1);
-  if (x.dim[1] != w.dim[1])
-    return muse_op_refuse(op, diag, "x %s and w %s must have the same last dimension", muse_type_text(x),
-                          muse_type_text(w));
   *out = muse_type2(MUSE_F32, x.dim[0], w.dim[0]);
   return check_gradient(op, false, diag);
 }
@@ -277,12 +283,8 @@ void muse_decompose_bit_linear_dx(MuseBuilder *b, MuseOp *op, MuseValue **out) {
 // ---- bit_linear_dw: dw [N,K] = dy^T (q a / 127) ----
 
 MuseStatus muse_infer_bit_linear_dw(const MuseOp *op, MuseType *out, MuseDiag *diag) {
-  MUSE_TRY(expect_float_matrix(op, 0, "dy", diag));
-  MUSE_TRY(expect_float_matrix(op, 1, "x", diag));
+  MUSE_TRY(expect_float_matrices(op, "dy", "x", 0, diag));
   MuseType dy = muse_operand_type(op, 0), x = muse_operand_type(op, 1);
-  if (dy.dim[0] != x.dim[0])
-    return muse_op_refuse(op, diag, "dy %s and x %s must have the same number of rows", muse_type_text(dy),
-                          muse_type_text(x));
   *out = muse_type2(MUSE_F32, dy.dim[1], x.dim[1]);
   return check_gradient(op, true, diag);
 }

@@ -15,6 +15,21 @@ SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..'))
 
 _CODES = {'F64': 'd', 'F32': 'f', 'I64': 'q', 'I32': 'i', 'I16': 'h', 'I8': 'b', 'U8': 'B'}
 
+# A byte-level hybrid of two layers, to which a test adds how it is trained.
+SMALL_HYBRID = '''vocab_size: 257
+tokenizer: bytes
+eos_token_id: 256
+d_model: 64
+n_layers: 2
+num_heads: 2
+n_seq: 64
+local_window: 16
+use_bitnet: true
+use_birman_schwinger: true
+use_hybrid_attention: true
+use_mixed_precision: false
+'''
+
 
 def program(name):
     return os.path.join(os.path.abspath(BUILD), name)

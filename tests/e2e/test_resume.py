@@ -12,19 +12,7 @@ import time
 import programs
 from programs import program, run
 
-CONFIG = '''vocab_size: 257
-tokenizer: bytes
-eos_token_id: 256
-d_model: 64
-n_layers: 2
-num_heads: 2
-n_seq: 64
-local_window: 16
-use_bitnet: true
-use_birman_schwinger: true
-use_hybrid_attention: true
-use_mixed_precision: false
-gradient_precision: int8
+CONFIG = programs.SMALL_HYBRID + '''gradient_precision: int8
 batch_size: 4
 max_steps: 60
 warmup_steps: 5

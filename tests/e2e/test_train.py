@@ -8,19 +8,7 @@ import random
 import programs
 from programs import Tensor, load, run, save
 
-CONFIG = '''vocab_size: 257
-tokenizer: bytes
-eos_token_id: 256
-d_model: 64
-n_layers: 2
-num_heads: 2
-n_seq: 64
-local_window: 16
-use_bitnet: true
-use_birman_schwinger: true
-use_hybrid_attention: true
-use_mixed_precision: false
-use_lap: true
+CONFIG = programs.SMALL_HYBRID + '''use_lap: true
 use_mourre: true
 batch_size: 8
 max_steps: 80
