@@ -81,7 +81,7 @@ void muse_cuda_epilogue_at_row(MuseCudaProduct *p) {
   muse_cuda_body_at_row(&p->body);
 }
 
-void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums) {
+void muse_cuda_epilogue_values(MuseCudaProduct *p, int V, const char *sums) {
   MuseCudaBody *b = &p->body;
   const MuseOp *yield = b->kernel->body->last;
   const MuseValue *c = p->anchor->results[0];
@@ -109,8 +109,17 @@ void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums) {
     b->depth--;
     muse_cuda_line(b, "}");
   }
+}
+
+void muse_cuda_epilogue_store(MuseCudaProduct *p) {
+  MuseCudaBody *b = &p->body;
   // All values first: a store may overwrite, in place, an operand that another result reads.
   for (int i = 0; i < p->n_results; i++)
     muse_cuda_line(b, "store(r%d + ((long long)row * %lld + column), y%d);", p->result[i], (long long)p->N,
                    p->result[i]);
+}
+
+void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums) {
+  muse_cuda_epilogue_values(p, V, sums);
+  muse_cuda_epilogue_store(p);
 }

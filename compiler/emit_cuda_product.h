@@ -44,10 +44,13 @@ int muse_cuda_epilogue_best_vector(const MuseCudaProduct *p);
 //   at_row:  reads the text's variable `row` (unsigned or int); declares what is the same in the row
 //   columns: reads `row`, `column` (int, a multiple of V) and the array `sums` of V sums (float or int) of the columns
 //            from there on; computes all results of the anchor and then stores them. V divides N, or N is 1 and V is 1.
-//            Declares names of its own: to be put in braces.
+//            Declares names of its own: to be put in braces. It is `values`, which leaves the results r%d in arrays y%d
+//            of V, and then `store`.
 // Two threads never work on the same place, since a result may stand in place of an operand.
 void muse_cuda_epilogue_begin(MuseCudaProduct *p);
 void muse_cuda_epilogue_at_row(MuseCudaProduct *p);
+void muse_cuda_epilogue_values(MuseCudaProduct *p, int V, const char *sums);
+void muse_cuda_epilogue_store(MuseCudaProduct *p);
 void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums);
 
 #endif

@@ -1,0 +1,22 @@
+#ifndef MUSE_COMPILER_EMIT_CUDA_WGMMA_H
+#define MUSE_COMPILER_EMIT_CUDA_WGMMA_H
+
+#include "compiler/emit_cuda_product.h"
+
+// Products of int8 by warpgroups of sm_90a: ternary_matmul and int8_matmul from about a hundred rows on.
+//
+// A first launch brings the operands into a form that the copy engine can feed to wgmma: trits become int8, [N,K], one
+// anchor below the other; the operands of int8_matmul, [K,M] and [K,N], are turned. The second is a persistent product
+// (emit_cuda_wgmma_prelude.c): blocks of 128 x BN, pairs of blocks sharing the right operand through multicast,
+// epilogues in registers, of 8 neighbouring columns at a time. BN and cluster come from a cost of whole waves of blocks
+// over the 132 multiprocessors of an H100 or H200; variants take the next best.
+
+// Whether the kernel suits: target sm_90a, M >= 64, and rows of all operands and results of whole 16 bytes (K % 16 == 0
+// and N % 8 == 0 for trits, M % 16 == 0 and N % 16 == 0 for int8_matmul).
+bool muse_cuda_wgmma_takes(const MuseCudaProducts *products);
+void muse_cuda_wgmma_emit(MuseCudaProducts *products);
+
+// Of emit_cuda_wgmma_prelude.c; needs muse_cuda_hopper_prelude in front.
+const char *muse_cuda_wgmma_prelude(void);
+
+#endif
