@@ -19,6 +19,8 @@ static const struct {
     {"ring_write", muse_emit_cuda_ring_write},
     {"rope_table", muse_emit_cuda_rope_table},
     {"scatter_add_rows", muse_emit_cuda_scatter_add_rows},
+    {"resolvent_scan", muse_emit_cuda_resolvent_scan},
+    {"resolvent_scan_grad", muse_emit_cuda_resolvent_scan_grad},
     {"transpose", muse_emit_cuda_transpose},
     {"tt_gather", muse_emit_cuda_tt_gather},
     {"tt_gather_grad", muse_emit_cuda_tt_gather_grad},

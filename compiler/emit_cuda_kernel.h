@@ -32,5 +32,7 @@ MuseStatus muse_emit_cuda_scatter_add_rows(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_tt_gather(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_resolvent_scan(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_resolvent_scan_grad(MuseCudaEmitter *e);
 
 #endif

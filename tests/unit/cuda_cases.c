@@ -21,7 +21,7 @@ MuseCudaCase muse_cuda_case_of_text(const char *name, const char *skeleton, doub
   MuseDiag *diag = muse_diag_create();
   MuseStr whole = {0};
   MuseCudaCase c = {.bound = bound};
-  snprintf(c.name, sizeof c.name, "%s", name);
+  snprintf(c.name, sizeof c.name, "%.*s", (int)sizeof c.name - 1, name);
   muse_str_appendf(&whole, "module {level = \"tensor\"} source \"\"\n%s\n", text);
   if (muse_module_parse(name, muse_str_text(&whole), whole.len, &c.module, diag) != MUSE_OK ||
       muse_ops_verify(c.module, diag) != MUSE_OK) {

@@ -70,6 +70,17 @@ static void fill_green_grad_documents(int operand, MuseTensor *t) {
   else fill_green_grad(operand, t);
 }
 
+static void fill_resolvent(int operand, MuseTensor *t) {
+  if (operand == 3 || operand == 4) fill_e(operand == 4, operand, t);
+  else if (operand == 5) fill_zero(t);
+  else fill_uniform(operand, t);
+}
+
+static void fill_resolvent_documents(int operand, MuseTensor *t) {
+  if (operand == 5) fill_documents(t);
+  else fill_resolvent(operand, t);
+}
+
 // ---- cases ----
 
 static void add(List *list, const char *skeleton, const char *label, double bound, const MuseStr *text,
@@ -101,6 +112,33 @@ static void add_green(List *list, int B, int T, int H, bool documents) {
   muse_str_free(&s);
 }
 
+static void add_resolvent(List *list, const char *dtype, int B, int T, int H, int d, bool documents) {
+  MuseStr s = {0};
+  char label[128], x[48], e[40];
+  const bool f32 = dtype[0] == 'f' && dtype[1] == '3';
+  snprintf(x, sizeof x, "%s[%d,%d,%d,%d]", dtype, B, T, H, d);
+  snprintf(e, sizeof e, "f32[%d,%d,%d]", B, T, H);
+  for (int grad = 0; grad < 2; grad++) {
+    muse_str_clear(&s);
+    snprintf(label, sizeof label, "resolvent%s %s%s", grad ? " gradient" : "", x, documents ? " documents" : "");
+    muse_str_appendf(&s, "func @f(%%0 : %s, %%1 : %s, %%2 : %s, %%3 : %s, %%4 : %s, %%5 : i32[%d,%d]", x, x, x, e, e, B,
+                     T);
+    if (grad)
+      muse_str_appendf(&s,
+                       ", %%6 : %s) -> ({}, {}, {}, {}, {}) {\n  %%7, %%8, %%9, %%10, %%11 = resolvent_scan_grad %%0, "
+                       "%%1, %%2, %%3, %%4, %%5, %%6 : %s, %s, %s, %s, %s\n  return %%7, %%8, %%9, %%10, %%11\n}",
+                       x, x, x, x, e, e);
+    else
+      muse_str_appendf(&s,
+                       ") -> ({}) {\n  %%6 = resolvent_scan %%0, %%1, %%2, %%3, %%4, %%5 : %s\n  return %%6\n}", x);
+    // Of a single token the derivative by Im g is 0 but for rounding.
+    add(list, grad ? "resolvent_scan_grad" : "resolvent_scan", label, grad ? 2e-5 : 1e-5, &s,
+        documents ? fill_resolvent_documents : fill_resolvent);
+    if (!f32) list->item[list->n - 1].frobenius = 1e-2;
+  }
+  muse_str_free(&s);
+}
+
 int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
   static const int green[][3] = {{1, 1, 1},  {2, 7, 3},   {3, 1, 5},     {1, 32, 4},  {1, 33, 1},
@@ -108,6 +146,16 @@ int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
   for (size_t i = 0; i < sizeof green / sizeof *green; i++)
     for (int documents = 0; documents < 2; documents++)
       add_green(&list, green[i][0], green[i][1], green[i][2], documents);
+  static const int resolvent[][4] = {{1, 1, 1, 4},    {2, 7, 3, 5},   {1, 80, 5, 20},  {2, 130, 2, 32}, {1, 130, 1, 128},
+                                     {1, 64, 17, 16}, {1, 200, 2, 64}, {3, 65, 4, 40}, {1, 70, 1, 300}, {1, 9, 1, 1100},
+                                     {1, 40, 2, 1},  {1, 600, 2, 48}, {2, 270, 3, 128}};
+  for (size_t i = 0; i < sizeof resolvent / sizeof *resolvent; i++)
+    for (int documents = 0; documents < 2; documents++) {
+      const int *x = resolvent[i];
+      add_resolvent(&list, "f32", x[0], x[1], x[2], x[3], documents);
+      add_resolvent(&list, "bf16", x[0], x[1], x[2], x[3], documents);
+      if (i % 3 == 1) add_resolvent(&list, "f16", x[0], x[1], x[2], x[3], documents);
+    }
   return list.n;
 }
 
@@ -116,5 +164,9 @@ int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity) {
   add_green(&list, 8, 2048, 40, false);
   add_green(&list, 1, 4096, 40, false);
   add_green(&list, 1, 65536, 40, false);
+  add_resolvent(&list, "bf16", 1, 4096, 40, 128, false);
+  add_resolvent(&list, "bf16", 1, 65536, 40, 128, false);
+  add_resolvent(&list, "bf16", 8, 512, 40, 128, false);
+  add_resolvent(&list, "f32", 1, 4096, 40, 128, false);
   return list.n;
 }
