@@ -41,13 +41,15 @@ static void fill_green_documents(int operand, MuseTensor *t) {
   else fill_green(operand, t);
 }
 
-// 1 + Re g and Im g of heads that forget fast (even) or slowly.
+// 1 + Re g and Im g of heads that forget fast (even) or slowly. Of a single token the derivative by Im g is 0 but for
+// rounding; with Im g = 0 it is 0.
 static void fill_e(bool imaginary, int operand, MuseTensor *t) {
   const int64_t H = t->type.dim[2];
   for (int64_t i = 0; i < muse_type_elements(t->type); i++) {
     const double u = uniform(i, operand);
     if (i % H % 2) t->data[i] = imaginary ? 0.01 + 0.003 * u : 0.0123 + 0.002 * u;
     else t->data[i] = imaginary ? 0.3 * u - 0.05 : 0.6 - 0.5 * u;
+    if (imaginary && t->type.dim[1] == 1) t->data[i] = 0;
   }
 }
 
@@ -131,7 +133,6 @@ static void add_resolvent(List *list, const char *dtype, int B, int T, int H, in
     else
       muse_str_appendf(&s,
                        ") -> ({}) {\n  %%6 = resolvent_scan %%0, %%1, %%2, %%3, %%4, %%5 : %s\n  return %%6\n}", x);
-    // Of a single token the derivative by Im g is 0 but for rounding.
     add(list, grad ? "resolvent_scan_grad" : "resolvent_scan", label, grad ? 2e-5 : 1e-5, &s,
         documents ? fill_resolvent_documents : fill_resolvent);
     if (!f32) list->item[list->n - 1].frobenius = 1e-2;
