@@ -62,8 +62,7 @@ static const char *type_of(MuseDtype dtype) {
   return dtype == MUSE_F32 ? "float" : dtype == MUSE_BF16 ? "bf16" : dtype == MUSE_F16 ? "f16" : "gemm::trits";
 }
 
-// Elements that can be read at once, at most 16 bytes.
-static int vector_of(const MuseCudaSide *side) {
+int muse_cuda_side_vector(const MuseCudaSide *side) {
   if (muse_dtype_is_trit(side->dtype)) return 8;
   int v = 16 / (int)muse_dtype_bytes(side->dtype);
   while (side->pitch % v) v /= 2;
@@ -79,7 +78,7 @@ void muse_cuda_tile_type(const MuseCudaTile *t, MuseStr *out) {
                      t->warps_n);
   for (int i = 0; i < 2; i++) {
     const MuseCudaSide *side = i ? &t->b : &t->a;
-    muse_str_appendf(out, ", %s, %s, %d", type_of(side->dtype), side->by_k ? "true" : "false", vector_of(side));
+    muse_str_appendf(out, ", %s, %s, %d", type_of(side->dtype), side->by_k ? "true" : "false", muse_cuda_side_vector(side));
     if (!t->fma) muse_str_appendf(out, ", %d", side->planes);
   }
   if (!t->fma) muse_str_appendf(out, ", %d", t->stages);

@@ -47,10 +47,15 @@ void muse_cuda_tile_choose(MuseCudaTarget target, MuseCudaSide a, MuseCudaSide b
 void muse_cuda_tile_type(const MuseCudaTile *tile, MuseStr *out);
 // "gemm::Matrix<T>{(const T *)name, pitch, rows, columns}", columns being those that lie together in memory.
 void muse_cuda_side_matrix(const MuseCudaSide *side, const char *name, int64_t rows, int64_t columns, MuseStr *out);
+// Elements of a row that can be read at once, at most 16 bytes.
+int muse_cuda_side_vector(const MuseCudaSide *side);
 int muse_cuda_tile_threads(const MuseCudaTile *tile);
 int muse_cuda_tile_shared_bytes(const MuseCudaTile *tile);
 // Multiprocessors of a common GPU of an architecture: how much work is cut, which must not depend on the GPU at hand.
 int muse_cuda_common_sms(MuseCudaTarget target);
 const char *muse_cuda_gemm_prelude(void);
+// For sm_90a, behind muse_cuda_gemm_prelude, muse_cuda_hopper_prelude and muse_cuda_write_wgmma: gemm::HopperTile, and
+// gemm::write_planes, which converts an operand for it (used by emit_cuda_matmul_hopper.c).
+const char *muse_cuda_gemm_hopper_prelude(void);
 
 #endif

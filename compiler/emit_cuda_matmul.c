@@ -1,8 +1,7 @@
 // Skeleton "matmul": floating-point products with their epilogues. Products of few rows stream the weights; all others
 // are cut into tiles (emit_cuda_gemm.h), and over K when there are few tiles: the parts of the sums then lie in the
 // workspace, and a second launch adds them up in order.
-#include "compiler/emit_cuda_gemm.h"
-#include "compiler/emit_cuda_product.h"
+#include "compiler/emit_cuda_matmul.h"
 #include "ir/base/checked.h"
 #include "ir/base/status.h"
 
@@ -16,25 +15,34 @@ enum {
   SHARED_PAD = 4, // floats behind a row of sums
 };
 
-typedef struct Matmul {
-  MuseCudaEmitter *e;
-  MuseCudaProduct *p;
-  MuseCudaTile tile;
-  int64_t tiles_m, tiles_n, parts, part_k;
-} Matmul;
+typedef MuseCudaMatmul Matmul;
 
 #define LINE(...) muse_cuda_line(&m->p->body, __VA_ARGS__)
 
 static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static void open_block(Matmul *m, const char *text) {
+void muse_cuda_matmul_open(Matmul *m, const char *text) {
   LINE("%s", text);
   m->p->body.depth++;
 }
-static void close_block(Matmul *m) {
+void muse_cuda_matmul_close(Matmul *m) {
   m->p->body.depth--;
   LINE("}");
+}
+
+int muse_cuda_matmul_vector(const Matmul *m) {
+  return m->sums_parts ? muse_cuda_epilogue_vector(m->p, 4) : muse_cuda_epilogue_best_vector(m->p);
+}
+
+void muse_cuda_matmul_store(Matmul *m, int V) {
+  if (m->sums_parts) {
+    LINE("store((float *)(workspace + %lldll) + ((long long)part * %lld + row) * %lld + column, sums);",
+         (long long)m->partials, (long long)m->p->M, (long long)m->pitch);
+  } else {
+    muse_cuda_epilogue_at_row(m->p);
+    muse_cuda_epilogue_columns(m->p, V, "sums");
+  }
 }
 
 // ---- few rows ----
@@ -56,7 +64,7 @@ static void emit_few_rows(Matmul *m) {
       m->e, (MuseCudaLaunch){.grid_x = muse_ceil_div(p->N, columns), .grid_y = 1, .block = 256});
   LINE("__shared__ float of_team[%lld][%d][%d];", (long long)p->M, columns, team);
   LINE("const int warp = threadIdx.x / 32, n0 = (int)blockIdx.x * %d, first = warp / %d * %d;", columns, team, rows);
-  open_block(m, "{");
+  muse_cuda_matmul_open(m, "{");
   LINE("const int rows = %lld - n0 - first;", (long long)p->N);
   LINE("float sum[%d][%lld];", rows, (long long)p->M);
   LINE("gemm::few_rows<%lld, %d, %d, %d>(sum, a%d, %lld, a%d + (long long)(rows > 0 ? n0 + first : 0) * %lld, %lld,",
@@ -68,18 +76,18 @@ static void emit_few_rows(Matmul *m) {
   LINE("  for (int r = 0; r < %d; r++)", rows);
   LINE("#pragma unroll");
   LINE("    for (int i = 0; i < %lld; i++) of_team[i][first + r][warp %% %d] = sum[r][i];", (long long)p->M, team);
-  close_block(m);
+  muse_cuda_matmul_close(m);
   LINE("__syncthreads();");
   muse_cuda_epilogue_begin(p);
   LINE("const int row = threadIdx.x / %d, column = n0 + (int)threadIdx.x %% %d;", columns, columns);
-  open_block(m, "{");
+  muse_cuda_matmul_open(m, "{");
   LINE("if (row >= %lld || column >= %lld) return;", (long long)p->M, (long long)p->N);
   LINE("float sums[1] = {of_team[row][threadIdx.x %% %d][0]};", columns);
   LINE("#pragma unroll");
   LINE("for (int w = 1; w < %d; w++) sums[0] += of_team[row][threadIdx.x %% %d][w];", team, columns);
   muse_cuda_epilogue_at_row(p);
   muse_cuda_epilogue_columns(p, 1, "sums");
-  close_block(m);
+  muse_cuda_matmul_close(m);
   muse_str_append(m->e->out, "}\n\n");
 }
 
@@ -108,11 +116,11 @@ static void write_matrices(Matmul *m, MuseStr *text) {
 }
 
 // Sums of the tile through shared memory, `band` rows at a time, V columns a thread.
-static void write_epilogue(Matmul *m, int band, int V, bool partial) {
+static void write_epilogue(Matmul *m, int band, int V) {
   MuseCudaProduct *p = m->p;
   const int threads = muse_cuda_tile_threads(&m->tile), pitch = m->tile.bn + SHARED_PAD;
   LINE("float *const tile = (float *)gemm_shared;");
-  if (!partial) muse_cuda_epilogue_begin(p);
+  if (!m->sums_parts) muse_cuda_epilogue_begin(p);
   if (band < m->tile.bm) {
     LINE("#pragma unroll 1");
     LINE("for (int band = 0; band < %d; band += %d) {", m->tile.bm, band);
@@ -134,15 +142,9 @@ static void write_epilogue(Matmul *m, int band, int V, bool partial) {
   LINE("if (row >= %lld || column >= %lld) continue;", (long long)p->M, (long long)p->N);
   LINE("float sums[%d];", V);
   LINE("load(sums, tile + n / %d * %d + n %% %d * %d);", m->tile.bn / V, pitch, m->tile.bn / V, V);
-  if (partial) {
-    LINE("store((float *)workspace + ((long long)part * %lld + row) * %lld + column, sums);", (long long)p->M,
-         (long long)p->N);
-  } else {
-    muse_cuda_epilogue_at_row(p);
-    muse_cuda_epilogue_columns(p, V, "sums");
-  }
-  close_block(m);
-  close_block(m);
+  muse_cuda_matmul_store(m, V);
+  muse_cuda_matmul_close(m);
+  muse_cuda_matmul_close(m);
 }
 
 static void emit_tiles(Matmul *m) {
@@ -150,7 +152,7 @@ static void emit_tiles(Matmul *m) {
   MuseStr text = {0};
   const int threads = muse_cuda_tile_threads(&m->tile);
   const bool split = m->parts > 1;
-  const int V = split ? muse_cuda_epilogue_vector(p, 4) : muse_cuda_epilogue_best_vector(p);
+  const int V = muse_cuda_matmul_vector(m);
   const int band = m->tile.bm > 64 && m->e->target.arch != 80 && m->e->target.arch != 90 ? 64 : m->tile.bm;
   const int64_t epilogue = (int64_t)band * (m->tile.bn + SHARED_PAD) * 4;
   muse_cuda_begin_launch(
@@ -176,7 +178,7 @@ static void emit_tiles(Matmul *m) {
   LINE("g.clear();");
   write_matrices(m, &text);
   LINE("g.multiply(%s, m0, n0, begin, end, gemm_shared);", muse_str_text(&text));
-  write_epilogue(m, band, V, split);
+  write_epilogue(m, band, V);
   muse_str_append(m->e->out, "}\n\n");
   muse_str_free(&text);
 }
@@ -186,24 +188,24 @@ static void emit_sum(Matmul *m) {
   MuseCudaProduct *p = m->p;
   const int V = muse_cuda_epilogue_vector(p, 4);
   const int64_t groups = p->M * (p->N / V);
-  m->e->launches->workspace_bytes = m->parts * p->M * p->N * 4;
   muse_cuda_begin_launch(m->e,
                          (MuseCudaLaunch){.grid_x = muse_ceil_div(groups, SUM_BLOCK), .grid_y = 1, .block = SUM_BLOCK});
   LINE("const unsigned n = blockIdx.x * %du + threadIdx.x;", SUM_BLOCK);
   LINE("if (n >= %lldu) return;", (long long)groups);
   LINE("const int row = (int)(n / %lldu), column = (int)(n %% %lldu) * %d;", (long long)(p->N / V),
        (long long)(p->N / V), V);
-  LINE("const float *from = (const float *)workspace + (long long)row * %lld + column;", (long long)p->N);
+  LINE("const float *from = (const float *)(workspace + %lldll) + (long long)row * %lld + column;",
+       (long long)m->partials, (long long)m->pitch);
   LINE("float sums[%d];", V);
   LINE("load(sums, from);");
   LINE("#pragma unroll 4");
-  open_block(m, "for (int part = 1;;) {");
+  muse_cuda_matmul_open(m, "for (int part = 1;;) {");
   LINE("if (part == %lld) break;", (long long)m->parts);
   LINE("float more[%d];", V);
-  LINE("load(more, from + part++ * %lldll);", (long long)(p->M * p->N));
+  LINE("load(more, from + part++ * %lldll);", (long long)(p->M * m->pitch));
   LINE("#pragma unroll");
   LINE("for (int l = 0; l < %d; l++) sums[l] += more[l];", V);
-  close_block(m);
+  muse_cuda_matmul_close(m);
   muse_cuda_epilogue_begin(p);
   muse_cuda_epilogue_at_row(p);
   muse_cuda_epilogue_columns(p, V, "sums");
@@ -221,13 +223,19 @@ MuseStatus muse_emit_cuda_matmul(MuseCudaEmitter *e) {
   if (is_few_rows(p)) {
     emit_few_rows(m);
   } else {
-    const MuseCudaSide a = {.dtype = p->a_dtype, .by_k = !p->a_k_first, .pitch = p->a_pitch};
-    const MuseCudaSide b = {.dtype = p->b_dtype, .by_k = !p->b_k_first, .pitch = p->b_pitch};
+    m->a = (MuseCudaSide){.dtype = p->a_dtype, .by_k = !p->a_k_first, .pitch = p->a_pitch};
+    m->b = (MuseCudaSide){.dtype = p->b_dtype, .by_k = !p->b_k_first, .pitch = p->b_pitch};
     // Products that memory holds up keep all bits of an f32 operand beside a 16-bit one: it costs nothing.
-    muse_cuda_tile_choose(e->target, a, b, p->M, p->N, p->M <= 64 || p->N <= 64, &m->tile);
-    cut(m);
-    emit_tiles(m);
-    if (m->parts > 1) emit_sum(m);
+    m->exact = p->M <= 64 || p->N <= 64;
+    if (!muse_cuda_matmul_stream(m) && !muse_cuda_matmul_hopper(m)) {
+      muse_cuda_tile_choose(e->target, m->a, m->b, p->M, p->N, m->exact, &m->tile);
+      cut(m);
+      m->sums_parts = m->parts > 1;
+      m->pitch = p->N;
+      if (m->sums_parts) e->launches->workspace_bytes = m->parts * p->M * p->N * 4;
+      emit_tiles(m);
+    }
+    if (m->sums_parts) emit_sum(m);
   }
   return muse_cuda_products_destroy(&products);
 }

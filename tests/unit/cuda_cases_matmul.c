@@ -130,6 +130,17 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
   add(l, "f32", "f32", TN, 1670, 1544, 33);
   add_residual(l, "f32", "bf16", NN, 1670, 1545, 72);
   add_residual(l, "bf16", "bf16", NT, 1664, 1544, 64);
+  // large enough for the copy engine and warpgroup products of sm_90a: directly, through the workspace, in parts of K
+  for (Form form = NT; form <= TT; form++) {
+    add(l, "bf16", "bf16", form, 1032, 1000, 136);
+    add(l, "f32", "f32", form, 520, 525, 500);
+  }
+  add(l, "bf16", "bf16", NT, 523, 517, 505);
+  add(l, "bf16", "bf16", TN, 200, 330, 2104);
+  add(l, "f32", "f32", NT, 200, 330, 2100);
+  add_residual(l, "f32", "bf16", NN, 2100, 2056, 72);
+  add_mixture(l, 300, 1001, 500);
+  add(l, "f32", "t2", NT, 520, 516, 520);
   // trits
   add(l, "f32", "t2", NT, 29, 70, 700);
   add(l, "bf16", "t2", TT, 70, 90, 1030);
