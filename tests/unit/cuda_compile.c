@@ -129,7 +129,12 @@ int main(int argc, char **argv) {
   if (show >= 0 && show < n) {
     MuseStr text = {0};
     MuseCudaLaunches launches;
-    muse_cuda_emit(cases[show].kernel, "kernel", (MuseCudaTarget){.arch = 80}, 0, &text, &launches, diag);
+    MuseCudaTarget target;
+    MuseStr name = {0};
+    muse_str_appendf(&name, "cuda:%s", only ? only : "sm_80");
+    if (muse_cuda_target_parse(muse_str_text(&name), &target, diag) != MUSE_OK) return 2;
+    muse_str_free(&name);
+    muse_cuda_emit(cases[show].kernel, "kernel", target, 0, &text, &launches, diag);
     printf("%s\n", muse_str_text(&text));
     muse_str_free(&text);
     return 0;
