@@ -29,6 +29,15 @@ typedef struct NvrtcProgram NvrtcProgram;
 
 enum { MAX_ARCHITECTURES = 64, OLDEST_MAJOR = 12 };
 
+// No contraction: a body computes what the CPU and the oracle compute; where fused arithmetic is wanted, it is written.
+// Nothing of --use_fast_math either. Unused variables and comparisons that are always true are no mistakes in generated
+// code.
+#define STANDARD "--std=c++17"
+#define ARITHMETIC "--fmad=false"
+#define QUIET "--diag-suppress=177,186"
+
+const char *muse_nvrtc_options(void) { return STANDARD " " ARITHMETIC " " QUIET; }
+
 struct MuseNvrtc {
   void *library;
   char *path;
@@ -182,11 +191,7 @@ MuseStatus muse_nvrtc_compile(const MuseNvrtc *n, const char *source, const char
   if (!muse_nvrtc_knows(n, target))
     return muse_error(diag, MUSE_ERR_INPUT, "NVRTC %d.%d (%s) does not know %s", n->major, n->minor, n->path, arch);
   snprintf(option, sizeof option, "--gpu-architecture=%s", arch);
-  // No contraction: a body computes what the CPU and the oracle compute; where fused arithmetic is wanted, it is
-  // written. Nothing of --use_fast_math either. Unused variables and comparisons that are always true are no mistakes
-  // in generated code.
-  const char *const options[] = {option, "--std=c++17", "--fmad=false", "--diag-suppress=177,186",
-                                 "--ptxas-options=-v"};
+  const char *const options[] = {option, STANDARD, ARITHMETIC, QUIET, "--ptxas-options=-v"};
   NvrtcProgram *program = NULL;
   int result = n->nvrtcCreateProgram(&program, source, name, 0, NULL, NULL);
   if (result != 0)

@@ -13,6 +13,8 @@ typedef struct MuseNvrtc MuseNvrtc;
 MuseStatus muse_nvrtc_open(const char *path, MuseNvrtc **out_nvrtc, MuseDiag *diag);
 void muse_nvrtc_close(MuseNvrtc *nvrtc); // NULL is allowed
 
+// The options that every program is compiled with; what is kept of compiled code is kept under them too.
+const char *muse_nvrtc_options(void);
 const char *muse_nvrtc_path(const MuseNvrtc *nvrtc);
 void muse_nvrtc_version(const MuseNvrtc *nvrtc, int *out_major, int *out_minor);
 const int *muse_nvrtc_architectures(const MuseNvrtc *nvrtc, int *out_n); // ascending: 75, 80, ...

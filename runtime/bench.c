@@ -29,60 +29,78 @@ typedef struct Row {
   double seconds;       // of all calls, the fastest of each
 } Row;
 
+// A function as a whole.
+typedef struct Total {
+  const char *function;
+  int calls;
+  double sum, seconds; // of its kernels one by one, and of a run
+} Total;
+
 typedef struct Bench {
   MuseSession *session;
-  const char *function;
-  double *fastest; // by call of the function
   MUSE_VEC(Row) rows;
-  bool first;
+  MUSE_VEC(Total) totals;
 } Bench;
 
-static bool take_time(void *context, const MuseKernelVisit *visit) {
-  Bench *b = context;
-  double *fastest = &b->fastest[visit->call];
-  if (b->first || visit->seconds < *fastest) *fastest = visit->seconds;
-  return true;
-}
-
-static bool collect_row(void *context, const MuseKernelVisit *visit) {
-  Bench *b = context;
+static void collect_row(Bench *b, const char *function, const MusePlanCall *call, double seconds) {
   Row *row = NULL;
+  int index = call->kernel->index;
   for (size_t i = 0; i < b->rows.len; i++)
-    if (b->rows.data[i].index == visit->kernel_index && b->rows.data[i].function == b->function) row = &b->rows.data[i];
+    if (b->rows.data[i].index == index && b->rows.data[i].function == function) row = &b->rows.data[i];
   if (!row) {
-    Row fresh = {.function = b->function,
-                 .kernel = visit->kernel,
-                 .index = visit->kernel_index,
-                 .cost = muse_kernel_cost(visit->kernel)};
+    Row fresh = {.function = function, .kernel = call->op, .index = index, .cost = muse_kernel_cost(call->op)};
     muse_vec_push(&b->rows, fresh);
     row = &muse_vec_last(&b->rows);
   }
   row->calls++;
-  row->seconds += b->fastest[visit->call];
-  return true;
+  row->seconds += seconds;
 }
 
 static MuseStatus measure(Bench *b, const char *function, int64_t repeats, MuseDiag *diag) {
   const MusePlanFunc *f = muse_plan_func(b->session->plan, function);
   if (!f || f->n_calls == 0) return MUSE_OK;
-  b->function = function;
-  b->fastest = calloc((size_t)f->n_calls, sizeof *b->fastest);
-  if (!b->fastest) muse_out_of_memory((size_t)f->n_calls * sizeof *b->fastest);
-  MuseStatus status = muse_executor_run(b->session->executor, function, diag); // warm
+  MuseExecutor *e = b->session->executor;
+  double *fastest = calloc(2 * (size_t)f->n_calls, sizeof *fastest), *seconds = fastest + f->n_calls;
+  Total total = {.function = function, .calls = f->n_calls, .seconds = INFINITY};
+  if (!fastest) muse_out_of_memory(2 * (size_t)f->n_calls * sizeof *fastest);
+  MuseStatus status = muse_executor_run(e, function, diag); // warm
   for (int64_t i = 0; i < repeats && status == MUSE_OK; i++) {
-    b->first = i == 0;
-    status = muse_executor_trace(b->session->executor, function, NULL, take_time, b, diag);
+    status = muse_executor_time(e, function, seconds, diag);
+    for (int c = 0; c < f->n_calls; c++)
+      if (i == 0 || seconds[c] < fastest[c]) fastest[c] = seconds[c];
   }
-  if (status == MUSE_OK) status = muse_executor_trace(b->session->executor, function, NULL, collect_row, b, diag);
-  free(b->fastest);
+  for (int64_t i = 0; i < repeats && status == MUSE_OK; i++) {
+    double start = muse_seconds();
+    status = muse_executor_run(e, function, diag);
+    if (status == MUSE_OK) status = muse_executor_wait(e, diag);
+    total.seconds = fmin(total.seconds, muse_seconds() - start);
+  }
+  for (int c = 0; c < f->n_calls && status == MUSE_OK; c++) {
+    collect_row(b, f->name, &f->calls[c], fastest[c]);
+    total.sum += fastest[c];
+  }
+  muse_vec_push(&b->totals, total);
+  free(fastest);
   return status;
+}
+
+// Products of half precision have units of their own on a GPU.
+static bool is_half_product(const MuseOp *kernel) {
+  const char *skeleton = muse_op_text(kernel, "skeleton");
+  if (strcmp(skeleton, "map") == 0) return false;
+  for (int i = 0; i < kernel->n_operands; i++) {
+    MuseDtype d = kernel->operands[i]->type.dtype;
+    if (d == MUSE_BF16 || d == MUSE_F16) return true;
+  }
+  return false;
 }
 
 // Share of the time that the machine's peaks would need at least: 1 is as fast as can be. Small kernels whose data stay
 // in the caches may pass 1.
 static double share_of_peak(const Row *r, const MusePeaks *p) {
   double least = r->cost.bytes / p->copy_bytes;
-  least = fmax(least, r->cost.flops / p->flops);
+  double flops = p->half_flops > 0 && is_half_product(r->kernel) ? p->half_flops : p->flops;
+  least = fmax(least, r->cost.flops / flops);
   if (p->int8_ops > 0) least = fmax(least, r->cost.int_ops / p->int8_ops);
   return least * r->calls / r->seconds;
 }
@@ -94,10 +112,14 @@ static int slowest_first(const void *a, const void *b) {
 
 static void print_table(const Bench *b, const MusePeaks *p, int64_t top) {
   double total = 0;
+  MuseStr machine = {0};
   for (size_t i = 0; i < b->rows.len; i++) total += b->rows.data[i].seconds;
-  printf("this machine, %d threads: copy %.1f GB/s, %.1f GFLOP/s (%s), %.1f GOP/s int8 (%s)\n",
-         muse_executor_threads(b->session->executor), p->copy_bytes / 1e9, p->flops / 1e9, p->flops_with,
-         p->int8_ops / 1e9, p->int8_with);
+  muse_executor_describe(b->session->executor, &machine);
+  printf("%s: copy %.1f GB/s, %.1f GFLOP/s (%s), ", muse_str_text(&machine), p->copy_bytes / 1e9, p->flops / 1e9,
+         p->flops_with);
+  if (p->half_flops > 0) printf("%.1f GFLOP/s half precision (%s), ", p->half_flops / 1e9, p->half_with);
+  printf("%.1f GOP/s int8 (%s)\n", p->int8_ops / 1e9, p->int8_with);
+  muse_str_free(&machine);
   printf("%9s %6s %5s %10s %9s %9s %9s %9s %6s  %s\n", "ms", "share", "calls", "MB", "MFLOP", "GB/s", "GFLOP/s",
          "GOP/s", "peak", "kernel");
   for (size_t i = 0; i < b->rows.len && (top == 0 || (int64_t)i < top); i++) {
@@ -111,6 +133,11 @@ static void print_table(const Bench *b, const MusePeaks *p, int64_t top) {
     muse_str_free(&what);
   }
   printf("%9.3f ms in all\n", 1e3 * total);
+  for (size_t i = 0; i < b->totals.len; i++) {
+    const Total *t = &b->totals.data[i];
+    printf("%9.3f ms @%s: %d calls one by one; %.3f ms as a whole\n", 1e3 * t->sum, t->function, t->calls,
+           1e3 * t->seconds);
+  }
 }
 
 static void json_field(MuseStr *out, const char *key, double value) {
@@ -123,8 +150,17 @@ static void print_json(const Bench *b, const MusePeaks *p) {
   muse_str_appendf(&out, "{\"threads\":%d", muse_executor_threads(b->session->executor));
   json_field(&out, "copy_bytes_per_second", p->copy_bytes);
   json_field(&out, "flops_per_second", p->flops);
+  json_field(&out, "half_flops_per_second", p->half_flops);
   json_field(&out, "int8_ops_per_second", p->int8_ops);
-  muse_str_append(&out, ",\"kernels\":[");
+  muse_str_append(&out, ",\"functions\":[");
+  for (size_t i = 0; i < b->totals.len; i++) {
+    const Total *t = &b->totals.data[i];
+    muse_str_appendf(&out, "%s\n{\"function\":\"%s\",\"calls\":%d", i ? "," : "", t->function, t->calls);
+    json_field(&out, "kernel_seconds", t->sum);
+    json_field(&out, "seconds", t->seconds);
+    muse_str_append(&out, "}");
+  }
+  muse_str_append(&out, "],\"kernels\":[");
   for (size_t i = 0; i < b->rows.len; i++) {
     const Row *r = &b->rows.data[i];
     MuseStr what = {0};
@@ -186,17 +222,15 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
   MUSE_TRY(muse_session_prepare(s, prepared, diag));
   MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));
   MUSE_TRY(fill_tokens(s, diag));
-  muse_session_set_rng(s, s->seed, 0);
-  muse_session_set_scalar(s, "bias1", 1); // the learning rate stays 0, so @update changes nothing
-  muse_session_set_scalar(s, "bias2", 1);
-  muse_session_set_scalar(s, "keep", 1);
+  MUSE_TRY(muse_session_set_rng(s, s->seed, 0, diag));
+  // the learning rate stays 0, so @update changes nothing
+  MUSE_TRY(muse_session_set_scalar(s, "bias1", 1, diag));
+  MUSE_TRY(muse_session_set_scalar(s, "bias2", 1, diag));
+  MUSE_TRY(muse_session_set_scalar(s, "keep", 1, diag));
   if (check) MUSE_TRY(check_all(s, functions, diag));
   Bench b = {.session = s};
-  MusePool *pool;
   MusePeaks peaks;
-  MUSE_TRY(muse_pool_create(muse_executor_threads(s->executor), &pool, diag));
-  MuseStatus status = muse_measure_peaks(pool, &peaks, diag);
-  muse_pool_destroy(pool);
+  MuseStatus status = muse_executor_peaks(s->executor, &peaks, diag);
   for (int i = 0; functions[i] && status == MUSE_OK; i++) status = measure(&b, functions[i], a->repeats, diag);
   if (status == MUSE_OK) {
     if (b.rows.len) qsort(b.rows.data, b.rows.len, sizeof *b.rows.data, slowest_first);
@@ -204,6 +238,7 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
     else print_table(&b, &peaks, a->top);
   }
   muse_vec_free(&b.rows);
+  muse_vec_free(&b.totals);
   return status;
 }
 

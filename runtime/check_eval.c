@@ -46,7 +46,7 @@ static bool keep_operands(void *context, const MuseKernelVisit *visit) {
   c->operands = MUSE_NEW_ARRAY(c->arena, MuseTensor, k->n_operands + 1);
   for (int i = 0; i < k->n_operands; i++) {
     c->operands[i] = muse_tensor_create(c->arena, k->operands[i]->type);
-    muse_tensor_load(&c->operands[i], visit->operands[i]);
+    muse_tensor_load(&c->operands[i], muse_visit_operand(visit, i));
   }
   return true;
 }
@@ -110,7 +110,7 @@ static bool compare_results(void *context, const MuseKernelVisit *visit) {
   muse_region_eval(&eval, k->body, c->operands, want);
   for (int i = 0; i < k->n_results; i++) {
     MuseTensor got = muse_tensor_create(c->arena, k->results[i]->type);
-    muse_tensor_load(&got, visit->results[i]);
+    muse_tensor_load(&got, muse_visit_result(visit, i));
     judge(c, visit, i, error_of(&got, &want[i]));
   }
   c->report->n_checked++;

@@ -68,6 +68,38 @@ static MuseStatus remove_leftovers(const char *dir, MuseDiag *diag) {
   return status;
 }
 
+// A tensor's bytes, piece by piece where they are elsewhere.
+static MuseStatus append_tensor(MuseSafetensorsWriter *writer, const MuseCheckpointTensor *t, uint64_t bytes,
+                                MuseDiag *diag) {
+  enum { PIECE = 16 << 20 };
+  if (t->data || bytes == 0) return muse_safetensors_writer_append(writer, t->data, bytes, diag);
+  void *piece = malloc(PIECE);
+  if (!piece) muse_out_of_memory(PIECE);
+  MuseStatus status = MUSE_OK;
+  for (uint64_t at = 0; at < bytes && status == MUSE_OK; at += PIECE) {
+    size_t n = bytes - at < PIECE ? (size_t)(bytes - at) : PIECE;
+    status = t->read(t->context, t->index, (int64_t)at, piece, n, diag);
+    if (status == MUSE_OK) status = muse_safetensors_writer_append(writer, piece, n, diag);
+  }
+  free(piece);
+  return status;
+}
+
+static MuseStatus write_tensors(const char *path, const MuseCheckpointTensor *tensors, size_t n_tensors,
+                                MuseTensorGroup group, const MuseStoredTensor *stored, size_t n_stored,
+                                const MuseMetadata *metadata, size_t n_metadata, MuseHash *out_hash, MuseDiag *diag) {
+  MuseSafetensorsWriter *writer;
+  MUSE_TRY(muse_safetensors_writer_open(path, stored, n_stored, metadata, n_metadata, &writer, diag));
+  for (size_t i = 0; i < n_tensors; i++) {
+    if (tensors[i].group != group) continue;
+    MuseStatus status = append_tensor(writer, &tensors[i], (stored++)->bytes, diag);
+    if (status == MUSE_OK) continue;
+    muse_safetensors_writer_abort(writer);
+    return status;
+  }
+  return muse_safetensors_writer_finish(writer, out_hash, diag);
+}
+
 // One of the two tensor files, with its hash and size.
 static MuseStatus write_group(const char *folder, const char *file, const MuseCheckpointTensor *tensors,
                               size_t n_tensors, MuseTensorGroup group, const MuseRunState *state,
@@ -85,7 +117,8 @@ static MuseStatus write_group(const char *folder, const char *file, const MuseCh
   MuseMetadata metadata[] = {{"format", "muse"}, {"step", step}, {"plan_hash", plan}};
   MuseStr path = {0};
   muse_str_appendf(&path, "%s/%s", folder, file);
-  MuseStatus status = muse_safetensors_write(path.data, stored, n, metadata, 3, &out_seal->hash, diag);
+  MuseStatus status =
+      write_tensors(path.data, tensors, n_tensors, group, stored, n, metadata, 3, &out_seal->hash, diag);
   struct stat st;
   if (status == MUSE_OK && stat(path.data, &st) != 0)
     status = muse_error(diag, MUSE_ERR_FAILED, "cannot read the size of '%s': %s", path.data, strerror(errno));

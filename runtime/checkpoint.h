@@ -13,14 +13,21 @@ typedef enum MuseTensorGroup {
   MUSE_GROUP_TRAIN, // what only training needs: moments, latents
 } MuseTensorGroup;
 
+// Reads a piece of a tensor that is not in host memory.
+typedef MuseStatus (*MuseTensorReadFn)(void *context, int index, int64_t offset, void *out, size_t bytes,
+                                       MuseDiag *diag);
+
 // A tensor of the running program: read by save, written by restore.
 typedef struct MuseCheckpointTensor {
   const char *name;
   MuseStoredType type;
   int rank;
   int64_t shape[MUSE_STORED_MAX_RANK];
-  void *data; // row-major
+  void *data; // row-major; NULL: `read` gives it
   MuseTensorGroup group;
+  MuseTensorReadFn read;
+  void *context;
+  int index;  // of the tensor, for `read`
 } MuseCheckpointTensor;
 
 // Everything but tensors that a resumed run needs. Random numbers are a function of (seed, step), so these two are
@@ -54,7 +61,11 @@ bool muse_checkpoint_exists(const char *dir); // at least one step-N is there
 const char *muse_checkpoint_path(const MuseCheckpoint *checkpoint); // DIR/step-N
 const MuseRunState *muse_checkpoint_state(const MuseCheckpoint *checkpoint); // texts live as long as the checkpoint
 const MuseSafetensors *muse_checkpoint_file(const MuseCheckpoint *checkpoint, MuseTensorGroup group);
-// Fills the tensors. Every one must be there with the same type and shape: else MUSE_ERR_DATA naming it.
+// The stored tensor of that name, type and shape; MUSE_ERR_DATA when it is not there.
+MuseStatus muse_checkpoint_find(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensor,
+                                const MuseStoredTensor **out_stored, MuseDiag *diag);
+// Fills the tensors, all of which have data. Every one must be there with the same type and shape: else MUSE_ERR_DATA
+// naming it.
 MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors,
                                    size_t n_tensors, MuseDiag *diag);
 

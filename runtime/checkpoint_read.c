@@ -114,7 +114,8 @@ const MuseSafetensors *muse_checkpoint_file(const MuseCheckpoint *checkpoint, Mu
   return group == MUSE_GROUP_MODEL ? checkpoint->model : checkpoint->train;
 }
 
-static MuseStatus restore_one(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensor, MuseDiag *diag) {
+MuseStatus muse_checkpoint_find(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensor,
+                                const MuseStoredTensor **out_stored, MuseDiag *diag) {
   const MuseSafetensors *file = muse_checkpoint_file(checkpoint, tensor->group);
   const MuseStoredTensor *found = muse_safetensors_find(file, tensor->name);
   MuseStoredTensor wanted = muse_stored_tensor(tensor->name, tensor->type, tensor->rank, tensor->shape, NULL);
@@ -127,12 +128,16 @@ static MuseStatus restore_one(const MuseCheckpoint *checkpoint, const MuseCheckp
   if (strcmp(wanted_text, found_text) != 0)
     return muse_error(diag, MUSE_ERR_DATA, "'%s': tensor '%s' is %s, the plan needs %s; it was made by another plan",
                       muse_safetensors_path(file), tensor->name, found_text, wanted_text);
-  if (found->bytes) memcpy(tensor->data, found->data, found->bytes);
+  *out_stored = found;
   return MUSE_OK;
 }
 
 MuseStatus muse_checkpoint_restore(const MuseCheckpoint *checkpoint, const MuseCheckpointTensor *tensors,
                                    size_t n_tensors, MuseDiag *diag) {
-  for (size_t i = 0; i < n_tensors; i++) MUSE_TRY(restore_one(checkpoint, &tensors[i], diag));
+  for (size_t i = 0; i < n_tensors; i++) {
+    const MuseStoredTensor *found;
+    MUSE_TRY(muse_checkpoint_find(checkpoint, &tensors[i], &found, diag));
+    if (found->bytes) memcpy(tensors[i].data, found->data, found->bytes);
+  }
   return MUSE_OK;
 }

@@ -13,6 +13,8 @@ typedef struct CudaModule CudaModule;
 typedef struct CudaFunction CudaFunction;
 typedef struct CudaStream CudaStream;
 typedef struct CudaEvent CudaEvent;
+typedef struct CudaGraph CudaGraph;
+typedef struct CudaGraphExec CudaGraphExec;
 typedef uint64_t CudaPointer;
 
 // X(name of the member, exported name, parameters); all return 0 or an error number.
@@ -36,6 +38,21 @@ typedef uint64_t CudaPointer;
   X(copy_to_device, cuMemcpyHtoD_v2, (CudaPointer to, const void *from, size_t bytes))                                \
   X(copy_from_device, cuMemcpyDtoH_v2, (void *to, CudaPointer from, size_t bytes))                                    \
   X(copy_on_device, cuMemcpyDtoDAsync_v2, (CudaPointer to, CudaPointer from, size_t bytes, CudaStream *stream))       \
+  X(host_allocate, cuMemHostAlloc, (void **pointer, size_t bytes, unsigned flags))                                    \
+  X(host_free, cuMemFreeHost, (void *pointer))                                                                        \
+  X(upload, cuMemcpyHtoDAsync_v2, (CudaPointer to, const void *from, size_t bytes, CudaStream *stream))               \
+  X(download, cuMemcpyDtoHAsync_v2, (void *to, CudaPointer from, size_t bytes, CudaStream *stream))                   \
+  X(fill_later, cuMemsetD8Async, (CudaPointer to, unsigned char value, size_t bytes, CudaStream *stream))             \
+  X(stream_create, cuStreamCreate, (CudaStream * *stream, unsigned flags))                                            \
+  X(stream_destroy, cuStreamDestroy_v2, (CudaStream * stream))                                                        \
+  X(stream_synchronize, cuStreamSynchronize, (CudaStream * stream))                                                   \
+  X(stream_wait, cuStreamWaitEvent, (CudaStream * stream, CudaEvent * event, unsigned flags))                         \
+  X(capture_begin, cuStreamBeginCapture_v2, (CudaStream * stream, int mode))                                          \
+  X(capture_end, cuStreamEndCapture, (CudaStream * stream, CudaGraph * *graph))                                       \
+  X(graph_instantiate, cuGraphInstantiateWithFlags, (CudaGraphExec * *executable, CudaGraph * graph, uint64_t flags)) \
+  X(graph_launch, cuGraphLaunch, (CudaGraphExec * executable, CudaStream * stream))                                   \
+  X(graph_destroy, cuGraphDestroy, (CudaGraph * graph))                                                               \
+  X(graph_exec_destroy, cuGraphExecDestroy, (CudaGraphExec * executable))                                             \
   X(fill_bytes, cuMemsetD8_v2, (CudaPointer to, unsigned char value, size_t bytes))                                   \
   X(module_load, cuModuleLoadData, (CudaModule * *module, const void *image))                                         \
   X(module_unload, cuModuleUnload, (CudaModule * module))                                                             \
@@ -47,6 +64,7 @@ typedef uint64_t CudaPointer;
   X(event_create, cuEventCreate, (CudaEvent * *event, unsigned flags))                                                \
   X(event_destroy, cuEventDestroy_v2, (CudaEvent * event))                                                            \
   X(event_record, cuEventRecord, (CudaEvent * event, CudaStream *stream))                                             \
+  X(event_record_flags, cuEventRecordWithFlags, (CudaEvent * event, CudaStream * stream, unsigned flags))             \
   X(event_synchronize, cuEventSynchronize, (CudaEvent * event))                                                       \
   X(event_elapsed, cuEventElapsedTime, (float *milliseconds, CudaEvent *start, CudaEvent *end))
 

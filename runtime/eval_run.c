@@ -23,7 +23,8 @@ static MuseStatus evaluate_tensor(MuseSession *s, MuseDataSource *data, int64_t 
                                   MuseDiag *diag) {
   MuseType scalar = muse_scalar_type(MUSE_F32);
   MuseDataCursor cursor = {0};
-  void *loss;
+  const MuseBuffer *loss;
+  float one = 0;
   double sum = 0;
   MUSE_TRY(muse_session_buffer(s, "loss", &scalar, &loss, diag));
   int32_t *rows = calloc((size_t)(s->batch * (s->n_seq + 1)), sizeof *rows);
@@ -33,7 +34,8 @@ static MuseStatus evaluate_tensor(MuseSession *s, MuseDataSource *data, int64_t 
     status = muse_data_next(data, &cursor, s->batch, rows, diag);
     if (status == MUSE_OK) status = muse_session_set_rows(s, rows, diag);
     if (status == MUSE_OK) status = muse_executor_run(s->executor, "loss", diag);
-    sum += (double)*(const float *)loss;
+    if (status == MUSE_OK) status = muse_executor_read(s->executor, loss, 0, &one, sizeof one, diag);
+    sum += (double)one;
   }
   free(rows);
   *out_loss = sum / (double)batches;

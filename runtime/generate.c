@@ -71,7 +71,7 @@ MuseStatus muse_generate(MuseDecoder *d, const MuseTokenizer *tokenizer, const M
                          void *context, MuseGenerateResult *out, MuseDiag *diag) {
   *out = (MuseGenerateResult){0};
   double start = muse_seconds();
-  muse_decoder_reset(d);
+  MUSE_TRY(muse_decoder_reset(d, diag));
   MUSE_TRY(feed_prompt(d, tokenizer, o->prompt, out, diag));
   out->prompt_seconds = muse_seconds() - start;
   int64_t V = d->session->vocab_size;
@@ -82,8 +82,9 @@ MuseStatus muse_generate(MuseDecoder *d, const MuseTokenizer *tokenizer, const M
   start = muse_seconds();
   while (out->n_tokens < o->max_tokens && !(o->stop && *o->stop)) {
     int32_t token;
-    muse_decoder_logits(d, logits);
-    status = muse_sample(&o->sampler, logits, V, (uint64_t)out->n_tokens, &token, diag);
+    status = muse_decoder_logits(d, logits, diag);
+    if (status == MUSE_OK)
+      status = muse_sample(&o->sampler, logits, V, (uint64_t)out->n_tokens, &token, diag);
     if (status != MUSE_OK) break;
     out->n_tokens++;
     if (token == d->session->eos) {

@@ -41,7 +41,8 @@ static bool look_at_results(void *context, const MuseKernelVisit *visit) {
   Search *s = context;
   const MuseOp *k = visit->kernel;
   for (int i = 0; i < k->n_results; i++) {
-    int64_t bad = muse_first_bad(visit->results[i], k->results[i]->type.dtype, muse_type_elements(k->results[i]->type));
+    MuseType type = k->results[i]->type;
+    int64_t bad = muse_first_bad(muse_visit_result(visit, i), type.dtype, muse_type_elements(type));
     if (bad < 0) continue;
     s->found = true;
     muse_kernel_describe(k, s->out);

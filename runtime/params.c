@@ -120,35 +120,45 @@ MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, ui
   return MUSE_OK;
 }
 
-// Where a parameter of the session lies: f32, or i8 with the buffer delta.NAME.
-static MuseStatus place_of(const MuseSession *s, const MuseBuffer *param, MuseParamValues *out, float **out_delta,
-                           MuseDiag *diag) {
-  *out = (MuseParamValues){0};
-  *out_delta = NULL;
-  void *data = muse_executor_buffer(s->executor, param->name);
-  if (param->type.dtype == MUSE_F32) {
-    out->values = data;
-    return MUSE_OK;
-  }
-  if (param->type.dtype != MUSE_I8)
+// Where the values of a parameter of the session are made: its own memory, or host memory that is then copied.
+typedef struct Place {
+  MuseParamValues values;
+  const MuseBuffer *buffer, *delta; // delta: of a latent, else NULL
+  void *copy;                       // NULL: the buffer's own memory
+} Place;
+
+static MuseStatus place_of(const MuseSession *s, const MuseBuffer *param, Place *out, MuseDiag *diag) {
+  *out = (Place){.buffer = param};
+  if (param->type.dtype != MUSE_F32 && param->type.dtype != MUSE_I8)
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': parameter '%s' is %s; parameters are f32 or i8", s->path,
                       param->name, muse_dtype_name(param->type.dtype));
-  MuseStr name = {0};
-  MuseType scalar = muse_scalar_type(MUSE_F32);
-  void *delta = NULL;
-  muse_str_appendf(&name, "delta.%s", param->name);
-  MuseStatus status = muse_session_buffer(s, name.data, &scalar, &delta, diag);
-  muse_str_free(&name);
-  out->latent = data;
-  *out_delta = delta;
-  return status;
+  if (param->type.dtype == MUSE_I8) {
+    MuseStr name = {0};
+    MuseType scalar = muse_scalar_type(MUSE_F32);
+    muse_str_appendf(&name, "delta.%s", param->name);
+    MuseStatus status = muse_session_buffer(s, name.data, &scalar, &out->delta, diag);
+    muse_str_free(&name);
+    MUSE_TRY(status);
+  }
+  void *data = muse_executor_host(s->executor, param);
+  if (!data) {
+    data = out->copy = malloc((size_t)muse_type_bytes(param->type));
+    if (!data) muse_out_of_memory((size_t)muse_type_bytes(param->type));
+  }
+  if (out->delta) out->values.latent = data;
+  else out->values.values = data;
+  return MUSE_OK;
 }
 
-static void zero_moments(const MuseSession *s) {
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    if (is_role(b, "moment")) memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
-  }
+// Takes over what was made there, if that went well.
+static MuseStatus finish_place(const MuseSession *s, Place *p, MuseStatus made, MuseDiag *diag) {
+  MuseStatus status = made;
+  if (status == MUSE_OK && p->copy)
+    status = muse_executor_write(s->executor, p->buffer, 0, p->copy, (size_t)muse_type_bytes(p->buffer->type), diag);
+  if (status == MUSE_OK && p->delta)
+    status = muse_executor_write(s->executor, p->delta, 0, &p->values.delta, sizeof p->values.delta, diag);
+  free(p->copy);
+  return status;
 }
 
 MuseStatus muse_params_init(MuseSession *s, uint32_t seed, MuseDiag *diag) {
@@ -157,16 +167,14 @@ MuseStatus muse_params_init(MuseSession *s, uint32_t seed, MuseDiag *diag) {
   MuseStatus status = MUSE_OK;
   for (int i = 0; i < s->module->n_buffers && status == MUSE_OK; i++) {
     const MuseBuffer *b = s->module->buffers[i];
-    MuseParamValues place;
-    float *delta;
+    Place place;
     if (!is_role(b, "param")) continue;
-    status = place_of(s, b, &place, &delta, diag);
-    if (status == MUSE_OK) status = muse_param_init(s->module, b, seed, pool, &place, diag);
-    if (status == MUSE_OK && delta) *delta = place.delta;
+    status = place_of(s, b, &place, diag);
+    if (status != MUSE_OK) break;
+    status = finish_place(s, &place, muse_param_init(s->module, b, seed, pool, &place.values, diag), diag);
   }
   muse_pool_destroy(pool);
-  zero_moments(s);
-  return status;
+  return status == MUSE_OK ? muse_executor_zero(s->executor, "moment", diag) : status;
 }
 
 // ---- loading ----
@@ -222,17 +230,21 @@ static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTenso
                     muse_safetensors_path(file), name, (double)*out_delta);
 }
 
-static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const MuseBuffer *b, MuseDiag *diag) {
+static MuseStatus load_values(const MuseSafetensors *file, const MuseBuffer *b, MuseParamValues *values,
+                              MuseDiag *diag) {
   const MuseStoredTensor *t = muse_safetensors_find(file, b->name);
-  MuseParamValues place;
-  float *delta;
-  MUSE_TRY(place_of(s, b, &place, &delta, diag));
-  if (place.latent) return load_latent(file, t, b->name, place.latent, delta, diag);
-  MUSE_TRY(muse_stored_read_f32(t, 0, t->count, place.values, diag));
-  int64_t bad = muse_first_bad(place.values, MUSE_F32, t->count);
+  if (values->latent) return load_latent(file, t, b->name, values->latent, &values->delta, diag);
+  MUSE_TRY(muse_stored_read_f32(t, 0, t->count, values->values, diag));
+  int64_t bad = muse_first_bad(values->values, MUSE_F32, t->count);
   if (bad < 0) return MUSE_OK;
   return muse_error(diag, MUSE_ERR_INPUT, "'%s': element %lld of tensor '%s' is %g; parameters must be finite",
-                    muse_safetensors_path(file), (long long)bad, b->name, (double)place.values[bad]);
+                    muse_safetensors_path(file), (long long)bad, b->name, (double)values->values[bad]);
+}
+
+static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const MuseBuffer *b, MuseDiag *diag) {
+  Place place;
+  MUSE_TRY(place_of(s, b, &place, diag));
+  return finish_place(s, &place, load_values(file, b, &place.values, diag), diag);
 }
 
 // Whether the file holds the parameters of the plan, no less and no more. One sentence: the first tensor that does not
@@ -277,8 +289,7 @@ MuseStatus muse_params_load(MuseSession *s, const char *path, MuseDiag *diag) {
   for (int i = 0; i < s->module->n_buffers && status == MUSE_OK; i++)
     if (is_role(s->module->buffers[i], "param")) status = load_one(s, file, s->module->buffers[i], diag);
   muse_safetensors_close(file);
-  zero_moments(s);
-  return status;
+  return status == MUSE_OK ? muse_executor_zero(s->executor, "moment", diag) : status;
 }
 
 // ---- checkpoints ----
@@ -307,19 +318,38 @@ void muse_params_tensors(const MuseSession *s, bool model_only, MuseTensorList *
     MuseCheckpointTensor t = {.name = b->name,
                               .type = muse_stored_type_of(b->type.dtype),
                               .rank = b->type.rank,
-                              .data = muse_executor_buffer(s->executor, b->name),
+                              .data = muse_executor_host(s->executor, b),
                               .group = model ? MUSE_GROUP_MODEL : MUSE_GROUP_TRAIN};
     for (int d = 0; d < b->type.rank; d++) t.shape[d] = b->type.dim[d];
     muse_vec_push(out, t);
   }
 }
 
-const MuseBuffer *muse_params_find_bad(const MuseSession *s) {
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    if (!is_role(b, "param") && !is_role(b, "scale")) continue;
-    if (muse_first_bad(muse_executor_buffer(s->executor, b->name), b->type.dtype, muse_type_elements(b->type)) >= 0)
-      return b;
+MuseStatus muse_params_restore(MuseSession *s, const MuseCheckpoint *checkpoint, const MuseTensorList *tensors,
+                               MuseDiag *diag) {
+  for (size_t i = 0; i < tensors->len; i++) {
+    const MuseStoredTensor *found;
+    MUSE_TRY(muse_checkpoint_find(checkpoint, &tensors->data[i], &found, diag));
+    const MuseBuffer *buffer = muse_module_buffer(s->module, tensors->data[i].name);
+    if (found->bytes) MUSE_TRY(muse_executor_write(s->executor, buffer, 0, found->data, found->bytes, diag));
   }
-  return NULL;
+  return MUSE_OK;
+}
+
+MuseStatus muse_params_find_bad(const MuseSession *s, const MuseBuffer **out_buffer, MuseDiag *diag) {
+  *out_buffer = NULL;
+  for (int i = 0; i < s->module->n_buffers && !*out_buffer; i++) {
+    const MuseBuffer *b = s->module->buffers[i];
+    size_t bytes = (size_t)muse_type_bytes(b->type);
+    if (!is_role(b, "param") && !is_role(b, "scale")) continue;
+    const void *data = muse_executor_host(s->executor, b);
+    void *copy = data ? NULL : malloc(bytes);
+    if (!data && !copy) muse_out_of_memory(bytes);
+    MuseStatus status = copy ? muse_executor_read(s->executor, b, 0, copy, bytes, diag) : MUSE_OK;
+    if (status == MUSE_OK && muse_first_bad(data ? data : copy, b->type.dtype, muse_type_elements(b->type)) >= 0)
+      *out_buffer = b;
+    free(copy);
+    MUSE_TRY(status);
+  }
+  return MUSE_OK;
 }

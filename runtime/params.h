@@ -30,11 +30,20 @@ MuseStatus muse_params_load(MuseSession *session, const char *path, MuseDiag *di
 
 typedef MUSE_VEC(MuseCheckpointTensor) MuseTensorList;
 // Tensors of a checkpoint: parameters and scales, and unless `model_only` the moments. Names and data stay the
-// session's.
+// session's; on a device that is not the host the data is NULL.
 void muse_params_tensors(const MuseSession *session, bool model_only, MuseTensorList *out_tensors);
 MuseStoredType muse_stored_type_of(MuseDtype dtype);
+// Fills them from a checkpoint (muse_checkpoint_restore, on any device).
+MuseStatus muse_params_restore(MuseSession *session, const MuseCheckpoint *checkpoint, const MuseTensorList *tensors,
+                               MuseDiag *diag);
+// A checkpoint of the session as it is now. On a device that is not the host a background thread writes it while the
+// session goes on, until muse_params_save_finish, which says how it went; a save waits for the one before.
+typedef struct MuseSaving MuseSaving;
+MuseStatus muse_params_save(MuseSession *session, const char *dir, const MuseRunState *state,
+                            const MuseTensorList *tensors, int keep, MuseSaving **saving, MuseDiag *diag);
+MuseStatus muse_params_save_finish(MuseSaving **saving, MuseDiag *diag); // *saving may be NULL, and is afterwards
 
 // The first parameter that holds NaN or Inf, or NULL.
-const MuseBuffer *muse_params_find_bad(const MuseSession *session);
+MuseStatus muse_params_find_bad(const MuseSession *session, const MuseBuffer **out_buffer, MuseDiag *diag);
 
 #endif

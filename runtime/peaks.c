@@ -122,7 +122,7 @@ static void measure_arithmetic(MusePool *pool, Peak *p, MusePeaks *out) {
 }
 
 MuseStatus muse_measure_peaks(MusePool *pool, MusePeaks *out, MuseDiag *diag) {
-  *out = (MusePeaks){.flops_with = "", .int8_with = ""};
+  *out = (MusePeaks){.flops_with = "", .int8_with = "", .half_with = ""};
   Peak p = {.from = malloc(COPY_BYTES),
             .to = malloc(COPY_BYTES),
             .sink = calloc((size_t)muse_pool_threads(pool) * 4, 16 * sizeof(float))};

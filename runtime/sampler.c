@@ -25,28 +25,40 @@ MuseStatus muse_decoder_create(MuseSession *s, MuseDecoder *out, MuseDiag *diag)
       (logits->type.dtype != MUSE_F32 && logits->type.dtype != MUSE_BF16))
     return muse_error(diag, MUSE_ERR_INPUT,
                       "'%s': the plan has no buffer 'next_logits' of vocab_size numbers; run musec again", s->path);
-  out->logits = muse_executor_buffer(s->executor, "next_logits");
-  out->logits_dtype = logits->type.dtype;
-  MUSE_TRY(muse_session_buffer(s, "token", &token, (void **)&out->token, diag));
-  if (muse_module_buffer(s->module, "keep"))
-    MUSE_TRY(muse_session_buffer(s, "keep", &scalar, (void **)&out->keep, diag));
+  out->logits = logits;
+  MUSE_TRY(muse_session_buffer(s, "token", &token, &out->token, diag));
+  if (muse_module_buffer(s->module, "keep")) MUSE_TRY(muse_session_buffer(s, "keep", &scalar, &out->keep, diag));
   if (muse_module_buffer(s->module, "window_mask")) {
-    MUSE_TRY(muse_session_buffer(s, "window_mask", &mask, (void **)&out->window_mask, diag));
-    MUSE_TRY(muse_session_buffer(s, "position", &position, (void **)&out->position, diag));
+    MUSE_TRY(muse_session_buffer(s, "window_mask", &mask, &out->window_mask, diag));
+    MUSE_TRY(muse_session_buffer(s, "position", &position, &out->position, diag));
   }
-  muse_decoder_reset(out);
-  return MUSE_OK;
+  return muse_decoder_reset(out, diag);
 }
 
-void muse_decoder_reset(MuseDecoder *d) {
-  const MuseSession *s = d->session;
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "state") == 0)
-      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
-  }
+MuseStatus muse_decoder_reset(MuseDecoder *d, MuseDiag *diag) {
   d->n_tokens = d->document = 0;
   d->after_eos = false;
+  return muse_executor_zero(d->session->executor, "state", diag);
+}
+
+// Slot j holds the newest position p <= now with p mod W = j.
+static MuseStatus write_window(const MuseDecoder *d, int64_t now, MuseDiag *diag) {
+  enum { PIECE = 256 };
+  float piece[PIECE];
+  int64_t W = d->session->window;
+  MuseExecutor *e = d->session->executor;
+  MUSE_TRY(muse_executor_write(e, d->position, 0, &now, sizeof now, diag));
+  for (int64_t first = 0; first < W; first += PIECE) {
+    int64_t n = W - first < PIECE ? W - first : PIECE;
+    for (int64_t j = 0; j < n; j++) {
+      int64_t age = (now - first - j) % W;
+      if (age < 0) age += W;
+      piece[j] = now - age >= d->document ? 0 : MASKED;
+    }
+    MUSE_TRY(muse_executor_write(e, d->window_mask, first * (int64_t)sizeof *piece, piece, (size_t)n * sizeof *piece,
+                                 diag));
+  }
+  return MUSE_OK;
 }
 
 MuseStatus muse_decoder_feed(MuseDecoder *d, int32_t token, MuseDiag *diag) {
@@ -56,33 +68,26 @@ MuseStatus muse_decoder_feed(MuseDecoder *d, int32_t token, MuseDiag *diag) {
                       (long long)s->vocab_size);
   bool starts = d->n_tokens == 0 || d->after_eos;
   if (starts) d->document = d->n_tokens;
-  *d->token = token;
-  if (d->keep) *d->keep = starts ? 0 : 1;
-  if (d->window_mask) {
-    // Slot j holds the newest position p <= now with p mod W = j.
-    int64_t W = s->window, now = d->n_tokens;
-    *d->position = now;
-    for (int64_t j = 0; j < W; j++) {
-      int64_t age = (now - j) % W;
-      if (age < 0) age += W;
-      d->window_mask[j] = now - age >= d->document ? 0 : MASKED;
-    }
-  }
+  float keep = starts ? 0 : 1;
+  MUSE_TRY(muse_executor_write(s->executor, d->token, 0, &token, sizeof token, diag));
+  if (d->keep) MUSE_TRY(muse_executor_write(s->executor, d->keep, 0, &keep, sizeof keep, diag));
+  if (d->window_mask) MUSE_TRY(write_window(d, d->n_tokens, diag));
   d->after_eos = s->eos >= 0 && token == s->eos;
   d->n_tokens++;
   return muse_executor_run(s->executor, "decode", diag);
 }
 
-void muse_decoder_logits(const MuseDecoder *d, float *out) {
-  int64_t V = d->session->vocab_size;
-  if (d->logits_dtype == MUSE_F32) {
-    memcpy(out, d->logits, (size_t)V * sizeof *out);
-    return;
-  }
-  for (int64_t i = 0; i < V; i++) {
-    uint32_t bits = (uint32_t)((const uint16_t *)d->logits)[i] << 16;
+MuseStatus muse_decoder_logits(const MuseDecoder *d, float *out, MuseDiag *diag) {
+  size_t V = (size_t)d->session->vocab_size;
+  if (d->logits->type.dtype == MUSE_F32)
+    return muse_executor_read(d->session->executor, d->logits, 0, out, V * sizeof *out, diag);
+  uint16_t *half = (uint16_t *)out + V; // in the upper half of the room; widened from the front
+  MUSE_TRY(muse_executor_read(d->session->executor, d->logits, 0, half, V * sizeof *half, diag));
+  for (size_t i = 0; i < V; i++) {
+    uint32_t bits = (uint32_t)half[i] << 16;
     memcpy(&out[i], &bits, sizeof bits);
   }
+  return MUSE_OK;
 }
 
 // ---- choosing ----

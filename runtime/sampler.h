@@ -9,12 +9,11 @@
 
 typedef struct MuseDecoder {
   MuseSession *session;
-  int32_t *token;
-  float *keep;          // NULL: the mixer has no state but the window
-  int64_t *position;    // NULL: the mixer has no window
-  float *window_mask;   // [W], with position
-  const void *logits;   // [1,V]
-  MuseDtype logits_dtype;
+  const MuseBuffer *token;
+  const MuseBuffer *keep;        // NULL: the mixer has no state but the window
+  const MuseBuffer *position;    // NULL: the mixer has no window
+  const MuseBuffer *window_mask; // [W], with position
+  const MuseBuffer *logits;      // [1,V], f32 or bf16
   int64_t n_tokens;     // since the start
   int64_t document;     // position of the first token of the running document
   bool after_eos;       // the next token starts a document
@@ -24,10 +23,10 @@ extern const char *const muse_decode_functions[]; // for muse_session_prepare
 
 // The plan must have @decode. Parameters are loaded and refreshed beforehand.
 MuseStatus muse_decoder_create(MuseSession *session, MuseDecoder *out_decoder, MuseDiag *diag);
-void muse_decoder_reset(MuseDecoder *decoder); // to the start of a text
-// Takes one more token; its logits are then in decoder->logits.
+MuseStatus muse_decoder_reset(MuseDecoder *decoder, MuseDiag *diag); // to the start of a text
+// Takes one more token; its logits can then be read.
 MuseStatus muse_decoder_feed(MuseDecoder *decoder, int32_t token, MuseDiag *diag);
-void muse_decoder_logits(const MuseDecoder *decoder, float *out_logits); // [V]
+MuseStatus muse_decoder_logits(const MuseDecoder *decoder, float *out_logits, MuseDiag *diag); // [V]
 
 // How the next token is chosen.
 typedef struct MuseSamplerOptions {

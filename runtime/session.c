@@ -105,10 +105,15 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
   if (options->cache_dir && !*options->cache_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
   MUSE_TRY(open_plan(out, diag));
-  MuseExecutorOptions eo = {.threads = (int)options->threads,
+  MuseExecutorOptions eo = {.device = options->device,
+                            .threads = (int)options->threads,
                             .cpu_level = options->cpu_level,
                             .cache_dir = options->cache_dir,
                             .no_cache = options->no_cache,
+                            .nvrtc = options->nvrtc,
+                            .dump_dir = options->dump_dir,
+                            .override_dir = options->override_dir,
+                            .no_tune = options->no_tune,
                             .quiet = options->quiet};
   return muse_executor_create(out->plan, &eo, &out->executor, diag);
 }
@@ -135,41 +140,41 @@ MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, Mu
 
 // ---- buffers ----
 
-MuseStatus muse_session_buffer(const MuseSession *s, const char *name, const MuseType *type, void **out_data,
-                               MuseDiag *diag) {
+MuseStatus muse_session_buffer(const MuseSession *s, const char *name, const MuseType *type,
+                               const MuseBuffer **out_buffer, MuseDiag *diag) {
   const MuseBuffer *buffer = muse_module_buffer(s->module, name);
   if (!buffer || (type && !muse_type_eq(buffer->type, *type)))
     return muse_error(diag, MUSE_ERR_INPUT,
                       "'%s': the plan has no buffer '%s' of the right type; run musec again on its configuration",
                       s->path, name);
-  *out_data = muse_executor_buffer(s->executor, name);
+  *out_buffer = buffer;
   return MUSE_OK;
 }
 
-void muse_session_set_scalar(const MuseSession *s, const char *name, double value) {
+MuseStatus muse_session_set_scalar(const MuseSession *s, const char *name, double value, MuseDiag *diag) {
   const MuseBuffer *buffer = muse_module_buffer(s->module, name);
-  if (buffer && muse_type_eq(buffer->type, muse_scalar_type(MUSE_F32)))
-    *(float *)muse_executor_buffer(s->executor, name) = (float)value;
+  float narrow = (float)value;
+  if (!buffer || !muse_type_eq(buffer->type, muse_scalar_type(MUSE_F32))) return MUSE_OK;
+  return muse_executor_write(s->executor, buffer, 0, &narrow, sizeof narrow, diag);
 }
 
-void muse_session_set_rng(const MuseSession *s, uint32_t seed, uint64_t step) {
+MuseStatus muse_session_set_rng(const MuseSession *s, uint32_t seed, uint64_t step, MuseDiag *diag) {
   const MuseBuffer *buffer = muse_module_buffer(s->module, "rng");
-  if (!buffer || !muse_type_eq(buffer->type, muse_type1(MUSE_U32, 2))) return;
-  uint32_t *rng = muse_executor_buffer(s->executor, "rng");
-  rng[0] = seed;
-  rng[1] = (uint32_t)step;
+  uint32_t rng[2] = {seed, (uint32_t)step};
+  if (!buffer || !muse_type_eq(buffer->type, muse_type1(MUSE_U32, 2))) return MUSE_OK;
+  return muse_executor_write(s->executor, buffer, 0, rng, sizeof rng, diag);
 }
 
 MuseStatus muse_session_set_rows(const MuseSession *s, const int32_t *rows, MuseDiag *diag) {
   MuseType type = muse_type2(MUSE_I32, s->batch, s->n_seq);
-  void *tokens, *targets;
+  const MuseBuffer *tokens, *targets;
   MUSE_TRY(muse_session_buffer(s, "tokens", &type, &tokens, diag));
   MUSE_TRY(muse_session_buffer(s, "targets", &type, &targets, diag));
   size_t bytes = (size_t)s->n_seq * sizeof(int32_t);
   for (int64_t b = 0; b < s->batch; b++) {
     const int32_t *row = rows + b * (s->n_seq + 1);
-    memcpy((int32_t *)tokens + b * s->n_seq, row, bytes);
-    memcpy((int32_t *)targets + b * s->n_seq, row + 1, bytes);
+    MUSE_TRY(muse_executor_write(s->executor, tokens, b * (int64_t)bytes, row, bytes, diag));
+    MUSE_TRY(muse_executor_write(s->executor, targets, b * (int64_t)bytes, row + 1, bytes, diag));
   }
   return MUSE_OK;
 }
@@ -189,7 +194,7 @@ static MuseStatus load_checkpoint(MuseSession *s, const char *path, uint64_t *ou
   MUSE_TRY(muse_checkpoint_open(path, &checkpoint, diag));
   MuseTensorList tensors = {0};
   muse_params_tensors(s, true, &tensors);
-  MuseStatus status = muse_checkpoint_restore(checkpoint, tensors.data, tensors.len, diag);
+  MuseStatus status = muse_params_restore(s, checkpoint, &tensors, diag);
   if (out_step) *out_step = muse_checkpoint_state(checkpoint)->step;
   muse_vec_free(&tensors);
   muse_checkpoint_close(checkpoint);

@@ -9,18 +9,26 @@
 
 typedef struct MuseSessionOptions {
   int64_t threads; // 0: one a core
-  const char *cpu_level, *cache_dir;
-  bool no_cache, quiet;
+  const char *device, *cpu_level, *cache_dir, *nvrtc, *dump_dir, *override_dir;
+  bool no_cache, no_tune, quiet;
 } MuseSessionOptions;
 
 // Rows of an option table for a MuseSessionOptions `o`.
 #define MUSE_SESSION_OPTION_ROWS(o) \
+  {"device", 0, MUSE_OPT_TEXT, "DEVICE", "Run on cpu, cuda (the first GPU) or cuda:N (cpu).", &(o).device}, \
   {"threads", 'j', MUSE_OPT_INT, "N", "Worker threads (all cores); results are the same for any number.", \
    &(o).threads}, \
   {"cpu-level", 0, MUSE_OPT_TEXT, "LEVEL", \
    "Generate code for scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot (the best of this machine).", \
    &(o).cpu_level}, \
   {"cache-dir", 0, MUSE_OPT_TEXT, "DIR", "Keep compiled kernels there (the user's cache folder).", &(o).cache_dir}, \
+  {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "GPU: the library NVRTC, when it is not found by itself.", &(o).nvrtc}, \
+  {"no-tune", 0, MUSE_OPT_FLAG, NULL, "GPU: take the default form of every kernel instead of the fastest measured.", \
+   &(o).no_tune}, \
+  {"dump-kernels", 0, MUSE_OPT_TEXT, "DIR", \
+   "GPU: write IR, source, PTX, compiler log and launches of each kernel there.", &(o).dump_dir}, \
+  {"kernel-override", 0, MUSE_OPT_TEXT, "DIR", \
+   "GPU: run DIR/KERNEL.cu, an edited source of a dump, in place of the generated one.", &(o).override_dir}, \
   {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache}, \
   {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
 
@@ -50,11 +58,11 @@ MuseStatus muse_session_prepare(MuseSession *session, const char *const *functio
 // To be called after parameters have been written: runs @setup (the first time) and @pack.
 MuseStatus muse_session_refresh(MuseSession *session, MuseDiag *diag);
 
-// Memory of a buffer that must be there with this type; NULL type: any.
-MuseStatus muse_session_buffer(const MuseSession *session, const char *name, const MuseType *type, void **out_data,
-                               MuseDiag *diag);
+// A buffer that must be there with this type; NULL type: any.
+MuseStatus muse_session_buffer(const MuseSession *session, const char *name, const MuseType *type,
+                               const MuseBuffer **out_buffer, MuseDiag *diag);
 // Writes an f32[] buffer when the plan has it.
-void muse_session_set_scalar(const MuseSession *session, const char *name, double value);
+MuseStatus muse_session_set_scalar(const MuseSession *session, const char *name, double value, MuseDiag *diag);
 
 // Copies rows [B,T+1] to the buffers tokens and targets.
 MuseStatus muse_session_set_rows(const MuseSession *session, const int32_t *rows, MuseDiag *diag);
@@ -69,7 +77,7 @@ MuseStatus muse_session_text(const MuseSession *session, const char *name, const
 // Random numbers of a step: key (seed, step). Micro-batches of one step differ, so that their rounding errors average
 // out:
 // @grad uses step * accumulation + micro_batch.
-void muse_session_set_rng(const MuseSession *session, uint32_t seed, uint64_t step);
+MuseStatus muse_session_set_rng(const MuseSession *session, uint32_t seed, uint64_t step, MuseDiag *diag);
 
 // Where the parameters come from.
 typedef struct MuseParamsOptions {

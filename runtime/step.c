@@ -6,6 +6,7 @@
 #include "runtime/params.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const muse_step_functions[] = {"setup", "pack", "grad", "norms", "update", NULL};
@@ -35,18 +36,19 @@ MuseStatus muse_stepper_create(MuseSession *s, uint32_t seed, MuseStepper *out, 
   *out = (MuseStepper){.session = s, .seed = seed};
   MUSE_TRY(muse_train_numbers(s, &out->numbers, diag));
   MuseType scalar = muse_scalar_type(MUSE_F32);
-  void *data;
-  MUSE_TRY(muse_session_buffer(s, "loss", &scalar, &data, diag));
-  out->loss = data;
+  MUSE_TRY(muse_session_buffer(s, "loss", &scalar, &out->loss, diag));
+  out->losses = calloc((size_t)s->accumulation, sizeof *out->losses);
+  if (!out->losses) muse_out_of_memory((size_t)s->accumulation * sizeof *out->losses);
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
     if (strcmp(b->role, "param") != 0) continue;
     MuseStr name = {0};
     muse_str_appendf(&name, "norm2.%s", b->name);
-    MuseStatus status = muse_session_buffer(s, name.data, &scalar, &data, diag);
+    const MuseBuffer *norm2;
+    MuseStatus status = muse_session_buffer(s, name.data, &scalar, &norm2, diag);
     muse_str_free(&name);
     MUSE_TRY(status);
-    MuseStepParam param = {b->name, layer_of(b), data};
+    MuseStepParam param = {.name = b->name, .layer = layer_of(b), .norm2_buffer = norm2};
     muse_vec_push(&out->params, param);
   }
   return MUSE_OK;
@@ -54,35 +56,40 @@ MuseStatus muse_stepper_create(MuseSession *s, uint32_t seed, MuseStepper *out, 
 
 void muse_stepper_destroy(MuseStepper *st) {
   muse_vec_free(&st->params);
+  free(st->losses);
   muse_str_free(&st->reason);
-}
-
-static void zero_gradients(const MuseSession *s) {
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "grad") == 0)
-      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
-  }
 }
 
 static MuseStatus load_micro_batch(const MuseStepper *st, uint64_t step, int64_t micro, const int32_t *rows,
                                    MuseDiag *diag) {
   const MuseSession *s = st->session;
-  muse_session_set_rng(s, st->seed, step * (uint64_t)s->accumulation + (uint64_t)micro);
+  MUSE_TRY(muse_session_set_rng(s, st->seed, step * (uint64_t)s->accumulation + (uint64_t)micro, diag));
   return muse_session_set_rows(s, rows + micro * s->batch * (s->n_seq + 1), diag);
+}
+
+// Runs the micro-batches; their losses are in st->losses after a wait.
+static MuseStatus run_micro_batches(MuseStepper *st, uint64_t step, const int32_t *rows, MuseDiag *diag) {
+  MuseSession *s = st->session;
+  if (s->accumulation > 1) MUSE_TRY(muse_executor_zero(s->executor, "grad", diag)); // @grad adds to what is there
+  for (int64_t micro = 0; micro < s->accumulation; micro++) {
+    MUSE_TRY(load_micro_batch(st, step, micro, rows, diag));
+    MUSE_TRY(muse_executor_run(s->executor, "grad", diag));
+    MUSE_TRY(muse_executor_fetch(s->executor, st->loss, &st->losses[micro], sizeof *st->losses, diag));
+  }
+  return MUSE_OK;
+}
+
+static double mean_loss(const MuseStepper *st) {
+  double sum = 0;
+  for (int64_t micro = 0; micro < st->session->accumulation; micro++) sum += (double)st->losses[micro];
+  return sum / (double)st->session->accumulation;
 }
 
 MuseStatus muse_stepper_gradients(MuseStepper *st, uint64_t step, const int32_t *rows, double *out_loss,
                                   MuseDiag *diag) {
-  MuseSession *s = st->session;
-  double sum = 0;
-  if (s->accumulation > 1) zero_gradients(s); // @grad adds to what is there
-  for (int64_t micro = 0; micro < s->accumulation; micro++) {
-    MUSE_TRY(load_micro_batch(st, step, micro, rows, diag));
-    MUSE_TRY(muse_executor_run(s->executor, "grad", diag));
-    sum += (double)*st->loss;
-  }
-  *out_loss = sum / (double)s->accumulation;
+  MUSE_TRY(run_micro_batches(st, step, rows, diag));
+  MUSE_TRY(muse_executor_wait(st->session->executor, diag));
+  *out_loss = mean_loss(st);
   return MUSE_OK;
 }
 
@@ -93,7 +100,7 @@ static void name_gradients(MuseStepper *st) {
   int n_bad = 0;
   for (size_t i = 0; i < st->params.len; i++) {
     const MuseStepParam *p = &st->params.data[i];
-    if (isfinite(*p->norm2) || n_bad++) continue;
+    if (isfinite(p->norm2) || n_bad++) continue;
     muse_str_appendf(&st->reason, "the gradient of '%s'", p->name);
     if (p->layer >= 0) muse_str_appendf(&st->reason, " (layer %d)", p->layer);
   }
@@ -106,7 +113,7 @@ static MuseStatus name_origin(MuseStepper *st, uint64_t step, const int32_t *row
   MuseStr where = {0};
   bool found = false;
   MuseStatus status = MUSE_OK;
-  if (s->accumulation > 1) zero_gradients(s);
+  if (s->accumulation > 1) MUSE_TRY(muse_executor_zero(s->executor, "grad", diag));
   for (int64_t micro = 0; micro < s->accumulation && !found && status == MUSE_OK; micro++) {
     status = load_micro_batch(st, step, micro, rows, diag);
     if (status == MUSE_OK) status = muse_find_first_bad_kernel(s, "grad", &where, &found, diag);
@@ -119,7 +126,8 @@ static MuseStatus name_origin(MuseStepper *st, uint64_t step, const int32_t *row
 
 static MuseStatus explain(MuseStepper *st, uint64_t step, const int32_t *rows, MuseStepResult *out, MuseDiag *diag) {
   muse_str_clear(&st->reason);
-  const MuseBuffer *param = muse_params_find_bad(st->session);
+  const MuseBuffer *param;
+  MUSE_TRY(muse_params_find_bad(st->session, &param, diag));
   if (param) {
     out->ruined = true;
     muse_str_appendf(&st->reason, "parameter '%s'", param->name);
@@ -138,26 +146,39 @@ static MuseStatus explain(MuseStepper *st, uint64_t step, const int32_t *rows, M
 
 static double gradient_norm(const MuseStepper *st) {
   double sum = 0;
-  for (size_t i = 0; i < st->params.len; i++) sum += (double)*st->params.data[i].norm2;
+  for (size_t i = 0; i < st->params.len; i++) sum += (double)st->params.data[i].norm2;
   return sqrt(sum);
+}
+
+// The one point of a step where the host waits for the device: the losses and the norms of all gradients, read at once.
+static MuseStatus read_numbers(MuseStepper *st, MuseStepResult *out, MuseDiag *diag) {
+  MuseExecutor *e = st->session->executor;
+  for (size_t i = 0; i < st->params.len; i++) {
+    MuseStepParam *p = &st->params.data[i];
+    MUSE_TRY(muse_executor_fetch(e, p->norm2_buffer, &p->norm2, sizeof p->norm2, diag));
+  }
+  MUSE_TRY(muse_executor_wait(e, diag));
+  out->loss = mean_loss(st);
+  out->grad_norm = gradient_norm(st);
+  return MUSE_OK;
 }
 
 MuseStatus muse_stepper_run(MuseStepper *st, uint64_t step, const int32_t *rows, MuseStepResult *out, MuseDiag *diag) {
   MuseSession *s = st->session;
   const MuseTrainNumbers *n = &st->numbers;
   *out = (MuseStepResult){.learning_rate = muse_learning_rate(n, step)};
-  MUSE_TRY(muse_stepper_gradients(st, step, rows, &out->loss, diag));
+  MUSE_TRY(run_micro_batches(st, step, rows, diag));
   MUSE_TRY(muse_executor_run(s->executor, "norms", diag));
-  out->grad_norm = gradient_norm(st);
+  MUSE_TRY(read_numbers(st, out, diag));
   if (!isfinite(out->loss) || !isfinite(out->grad_norm)) {
     out->bad = true;
     return explain(st, step, rows, out, diag);
   }
   double t = (double)step + 1;
-  muse_session_set_scalar(s, "lr", out->learning_rate);
-  muse_session_set_scalar(s, "bias1", 1 - pow(n->beta1, t));
-  muse_session_set_scalar(s, "bias2", 1 - pow(n->beta2, t));
-  muse_session_set_scalar(s, "factored_decay", 1 - pow(t, -0.8));
-  muse_session_set_rng(s, st->seed, step);
+  MUSE_TRY(muse_session_set_scalar(s, "lr", out->learning_rate, diag));
+  MUSE_TRY(muse_session_set_scalar(s, "bias1", 1 - pow(n->beta1, t), diag));
+  MUSE_TRY(muse_session_set_scalar(s, "bias2", 1 - pow(n->beta2, t), diag));
+  MUSE_TRY(muse_session_set_scalar(s, "factored_decay", 1 - pow(t, -0.8), diag));
+  MUSE_TRY(muse_session_set_rng(s, st->seed, step, diag));
   return muse_executor_run(s->executor, "update", diag);
 }

@@ -20,15 +20,17 @@ double muse_learning_rate(const MuseTrainNumbers *numbers, uint64_t step);
 // A parameter as the step sees it.
 typedef struct MuseStepParam {
   const char *name;
-  int layer;           // -1: none
-  const float *norm2;  // square of its gradient's norm, by @norms
+  int layer;                      // -1: none
+  const MuseBuffer *norm2_buffer; // square of its gradient's norm, by @norms
+  float norm2;                    // of the step that ran last
 } MuseStepParam;
 
 typedef struct MuseStepper {
   MuseSession *session;
   MuseTrainNumbers numbers;
   uint32_t seed;
-  const float *loss;
+  const MuseBuffer *loss;
+  float *losses;       // of the micro-batches
   MUSE_VEC(MuseStepParam) params;
   MuseStr reason;      // of the last bad step
 } MuseStepper;

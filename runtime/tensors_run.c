@@ -29,16 +29,36 @@ static void add(Output *out, const char *name, MuseDtype dtype, int rank, const 
   muse_vec_push(&out->tensors, muse_stored_tensor(name, muse_stored_type_of(dtype), rank, shape, data));
 }
 
+// A copy of a buffer in the arena.
+static MuseStatus content(const MuseSession *s, const MuseBuffer *b, Output *out, const void **out_data,
+                          MuseDiag *diag) {
+  size_t bytes = (size_t)muse_type_bytes(b->type);
+  void *data = muse_arena_alloc(out->arena, bytes);
+  *out_data = data;
+  return muse_executor_read(s->executor, b, 0, data, bytes, diag);
+}
+
+static MuseStatus add_buffer(const MuseSession *s, const MuseBuffer *b, int rank, const int64_t *shape, Output *out,
+                             MuseDiag *diag) {
+  const void *data;
+  MUSE_TRY(content(s, b, out, &data, diag));
+  add(out, b->name, b->type.dtype, rank, shape, data);
+  return MUSE_OK;
+}
+
 // layers.N.green [B,H,T,2] from green.N.re and green.N.im [B,T,H].
-static void add_green(const MuseSession *s, int64_t layer, Output *out) {
+static MuseStatus add_green(const MuseSession *s, int64_t layer, Output *out, MuseDiag *diag) {
   char name[64];
   snprintf(name, sizeof name, "green.%lld.re", (long long)layer);
   const MuseBuffer *re = muse_module_buffer(s->module, name);
   snprintf(name, sizeof name, "green.%lld.im", (long long)layer);
   const MuseBuffer *im = muse_module_buffer(s->module, name);
-  if (!re || !im || re->type.rank != 3 || re->type.dtype != MUSE_F32 || !muse_type_eq(re->type, im->type)) return;
+  if (!re || !im || re->type.rank != 3 || re->type.dtype != MUSE_F32 || !muse_type_eq(re->type, im->type))
+    return MUSE_OK;
   int64_t B = re->type.dim[0], T = re->type.dim[1], H = re->type.dim[2];
-  const float *x = muse_executor_buffer(s->executor, re->name), *y = muse_executor_buffer(s->executor, im->name);
+  const float *x, *y;
+  MUSE_TRY(content(s, re, out, (const void **)&x, diag));
+  MUSE_TRY(content(s, im, out, (const void **)&y, diag));
   float *g = MUSE_NEW_ARRAY(out->arena, float, 2 * B * T * H);
   for (int64_t b = 0; b < B; b++)
     for (int64_t t = 0; t < T; t++)
@@ -49,18 +69,21 @@ static void add_green(const MuseSession *s, int64_t layer, Output *out) {
       }
   const int64_t shape[4] = {B, H, T, 2};
   add(out, muse_arena_printf(out->arena, "layers.%lld.green", (long long)layer), MUSE_F32, 4, shape, g);
+  return MUSE_OK;
 }
 
 // Gradients of the loss of this one micro-batch: those of a step are divided by the number of micro-batches.
-static void add_gradients(const MuseSession *s, Output *out) {
+static MuseStatus add_gradients(const MuseSession *s, Output *out, MuseDiag *diag) {
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
     if (strcmp(b->role, "grad") != 0) continue;
-    void *data = muse_executor_buffer(s->executor, b->name);
+    const void *data;
+    MUSE_TRY(content(s, b, out, &data, diag));
     if (b->type.dtype == MUSE_F32 && s->accumulation > 1)
       for (int64_t j = 0, n = muse_type_elements(b->type); j < n; j++) ((float *)data)[j] *= (float)s->accumulation;
     add(out, b->name, b->type.dtype, b->type.rank, b->type.dim, data);
   }
+  return MUSE_OK;
 }
 
 static MuseStatus read_rows(const MuseSession *s, const Arguments *a, MuseDiag *diag) {
@@ -87,13 +110,17 @@ static MuseStatus add_decoded(MuseSession *s, Output *out, MuseDiag *diag) {
   MuseDecoder decoder;
   MUSE_TRY(muse_decoder_create(s, &decoder, diag));
   int64_t B = s->batch, T = s->n_seq, V = s->vocab_size;
-  const int32_t *tokens = muse_executor_buffer(s->executor, "tokens");
+  const int32_t *tokens;
+  const MuseBuffer *buffer;
+  MuseType rows = muse_type2(MUSE_I32, B, T);
+  MUSE_TRY(muse_session_buffer(s, "tokens", &rows, &buffer, diag));
+  MUSE_TRY(content(s, buffer, out, (const void **)&tokens, diag));
   float *logits = MUSE_NEW_ARRAY(out->arena, float, B * T * V);
   for (int64_t b = 0; b < B; b++) {
-    muse_decoder_reset(&decoder);
+    MUSE_TRY(muse_decoder_reset(&decoder, diag));
     for (int64_t t = 0; t < T; t++) {
       MUSE_TRY(muse_decoder_feed(&decoder, tokens[b * T + t], diag));
-      muse_decoder_logits(&decoder, logits + (b * T + t) * V);
+      MUSE_TRY(muse_decoder_logits(&decoder, logits + (b * T + t) * V, diag));
     }
   }
   const int64_t shape[3] = {B, T, V};
@@ -110,12 +137,8 @@ static MuseStatus run_function(MuseSession *s, const char *name, bool check, Mus
 static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *diag) {
   MuseCheckReport report = {0};
   MuseStatus status = check ? run_function(s, "pack", true, &report, diag) : MUSE_OK, one;
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    if (strcmp(b->role, "grad") == 0)
-      memset(muse_executor_buffer(s->executor, b->name), 0, (size_t)muse_type_bytes(b->type));
-  }
-  muse_session_set_rng(s, s->seed, 0);
+  MUSE_TRY(muse_executor_zero(s->executor, "grad", diag));
+  MUSE_TRY(muse_session_set_rng(s, s->seed, 0, diag));
   static const char *const functions[] = {"inspect",
                                           "grad"}; // grad last: its loss is the one that belongs to the gradients
   for (int i = 0; i < 2; i++)
@@ -124,14 +147,12 @@ static MuseStatus collect(MuseSession *s, bool check, Output *out, MuseDiag *dia
   muse_check_report_free(&report);
   MUSE_TRY(status);
   const MuseBuffer *loss = muse_module_buffer(s->module, "loss"), *logits = muse_module_buffer(s->module, "logits");
-  if (loss)
-    add(out, "loss", loss->type.dtype, loss->type.rank, loss->type.dim, muse_executor_buffer(s->executor, "loss"));
+  if (loss) MUSE_TRY(add_buffer(s, loss, loss->type.rank, loss->type.dim, out, diag));
   const int64_t shape[3] = {s->batch, s->n_seq, s->vocab_size};
   if (logits && muse_type_elements(logits->type) == shape[0] * shape[1] * shape[2])
-    add(out, "logits", logits->type.dtype, 3, shape, muse_executor_buffer(s->executor, "logits"));
-  for (int64_t layer = 0; layer < s->n_layers; layer++) add_green(s, layer, out);
-  add_gradients(s, out);
-  return MUSE_OK;
+    MUSE_TRY(add_buffer(s, logits, 3, shape, out, diag));
+  for (int64_t layer = 0; layer < s->n_layers; layer++) MUSE_TRY(add_green(s, layer, out, diag));
+  return add_gradients(s, out, diag);
 }
 
 static bool is_same_file(const char *a, const char *b) {

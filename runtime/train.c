@@ -158,7 +158,7 @@ static MuseStatus resume(MuseTraining *t, MuseDiag *diag) {
   if (t->state.seed != t->session.seed)
     status = muse_error(diag, MUSE_ERR_DATA, "the run in '%s' has the seed %u, the plan has %u; give --seed %u",
                         t->run_dir, t->state.seed, t->session.seed, t->state.seed);
-  if (status == MUSE_OK) status = muse_checkpoint_restore(checkpoint, t->tensors.data, t->tensors.len, diag);
+  if (status == MUSE_OK) status = muse_params_restore(&t->session, checkpoint, &t->tensors, diag);
   if (status == MUSE_OK && !t->session.quiet)
     fprintf(stderr, "resumed '%s' after step %llu%s\n", muse_checkpoint_path(checkpoint),
             (unsigned long long)t->state.step,
@@ -292,11 +292,14 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
   MuseStatus status = muse_training_loop(t, diag);
   muse_progress_destroy(t->progress);
   t->progress = NULL;
+  MuseStatus saved = muse_params_save_finish(&t->saving, diag);
+  if (saved != MUSE_OK && (status == MUSE_OK || status == MUSE_ERR_STOPPED)) status = saved;
   if (status == MUSE_OK) print_end(t);
   return status;
 }
 
 static void release(MuseTraining *t) {
+  muse_params_save_finish(&t->saving, NULL); // waits; a run that ended well has none any more
   muse_progress_destroy(t->progress);
   muse_vec_free(&t->tensors);
   muse_stepper_destroy(&t->stepper);

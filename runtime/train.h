@@ -32,6 +32,7 @@ typedef struct MuseTraining {
   int64_t last_step;         // the run ends there
   int64_t stop_step;         // this call ends there
   int64_t saved_step;        // -1: nothing saved yet
+  MuseSaving *saving;        // a checkpoint that is being written, or NULL
   bool json;
   int32_t *rows;             // [accumulation, B, T+1]
   volatile sig_atomic_t *stop;

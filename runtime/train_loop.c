@@ -15,7 +15,8 @@ MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, 
   if (!*out_any) return MUSE_OK;
   if (batches > held_out) batches = held_out;
   if (batches < 1) batches = 1;
-  void *loss;
+  const MuseBuffer *loss;
+  float one = 0;
   MUSE_TRY(muse_session_buffer(s, "loss", &scalar, &loss, diag));
   int32_t *rows = calloc((size_t)(s->batch * (s->n_seq + 1)), sizeof *rows);
   if (!rows) muse_out_of_memory((size_t)(s->batch * (s->n_seq + 1)) * sizeof *rows);
@@ -26,7 +27,8 @@ MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, 
     status = muse_data_validation_next(data, &cursor, s->batch, rows, diag);
     if (status == MUSE_OK) status = muse_session_set_rows(s, rows, diag);
     if (status == MUSE_OK) status = muse_executor_run(s->executor, "loss", diag);
-    sum += (double)*(const float *)loss;
+    if (status == MUSE_OK) status = muse_executor_read(s->executor, loss, 0, &one, sizeof one, diag);
+    sum += (double)one;
   }
   free(rows);
   *out_loss = sum / (double)batches;
@@ -38,8 +40,9 @@ static bool is_due(int64_t interval, uint64_t step) { return interval > 0 && ste
 // ---- what is written down ----
 
 // use_lap, use_mourre: what the plan reports of the layers, of the last micro-batch.
-static void add_reports(MuseTraining *t) {
+static MuseStatus add_reports(MuseTraining *t, MuseDiag *diag) {
   const MuseSession *s = &t->session;
+  float data[1024];
   double values[1024];
   for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
@@ -47,9 +50,9 @@ static void add_reports(MuseTraining *t) {
     if (b->type.dtype != MUSE_F32 ||
         !(max_g2 || muse_str_starts_with(b->name, "lap.min_eta.") || muse_str_starts_with(b->name, "mourre.kappa.")))
       continue;
-    const float *data = muse_executor_buffer(s->executor, b->name);
     int64_t n = muse_type_elements(b->type);
     if (n > 1024) n = 1024;
+    MUSE_TRY(muse_executor_read(s->executor, b, 0, data, (size_t)n * sizeof *data, diag));
     MuseStr key = {0};
     if (max_g2) muse_str_appendf(&key, "lap.max_g.%s", b->name + strlen("lap.max_g2."));
     else muse_str_append(&key, b->name);
@@ -58,6 +61,7 @@ static void add_reports(MuseTraining *t) {
     else muse_metrics_reals(t->metrics, key.data, values, n);
     muse_str_free(&key);
   }
+  return MUSE_OK;
 }
 
 static void print_json(const MuseTraining *t, const MuseStepResult *r) {
@@ -88,7 +92,7 @@ static MuseStatus record_step(MuseTraining *t, const MuseStepResult *r, double s
     muse_metrics_real(t->metrics, "smoothed_loss", t->state.smoothed_loss);
     muse_metrics_int(t->metrics, "tokens", (int64_t)t->state.tokens);
     muse_metrics_real(t->metrics, "tokens_per_second", seconds > 0 ? tokens / seconds : 0);
-    if (t->state.step == 1 || is_due(t->habits.log_interval, t->state.step)) add_reports(t);
+    if (t->state.step == 1 || is_due(t->habits.log_interval, t->state.step)) MUSE_TRY(add_reports(t, diag));
   }
   return muse_metrics_end(t->metrics, NULL, diag);
 }
@@ -140,8 +144,8 @@ static MuseStatus sample(MuseTraining *t, MuseDiag *diag) {
 
 static MuseStatus save(MuseTraining *t, MuseDiag *diag) {
   if (!t->run_dir || t->saved_step == (int64_t)t->state.step) return MUSE_OK;
-  MUSE_TRY(muse_checkpoint_save(t->run_dir, &t->state, t->tensors.data, t->tensors.len, (int)t->habits.keep_checkpoints,
-                                diag));
+  MUSE_TRY(muse_params_save(&t->session, t->run_dir, &t->state, &t->tensors, (int)t->habits.keep_checkpoints,
+                            &t->saving, diag));
   t->saved_step = (int64_t)t->state.step;
   return MUSE_OK;
 }

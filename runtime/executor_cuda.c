@@ -1,0 +1,227 @@
+// The executor on an NVIDIA GPU: buffers, slab and workspace lie in its memory, kernels follow each other on one stream
+// in the order of the plan, and from its second run on a function is one CUDA graph. Numbers that change from run to
+// run (learning rate, seeds, tokens) lie in buffers, so a graph never changes. See docs/cuda.md.
+#include "runtime/executor_cuda.h"
+
+#include "ir/base/status.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CAPTURE_THIS_THREAD = 1, NON_BLOCKING = 1 };
+
+static void forget_graph(const MuseCudaExecutor *e, CudaGraphExec **graph) {
+  if (*graph) e->cuda->graph_exec_destroy(*graph);
+  *graph = NULL;
+}
+
+void muse_cuda_unbind(MuseCudaExecutor *e, MuseCudaFunction *f) {
+  if (!f->calls) return;
+  for (int c = 0; c < f->plan->n_calls; c++) muse_cuda_call_destroy(f->calls[c]);
+  free(f->calls);
+  f->calls = NULL;
+  f->runs = 0;
+  forget_graph(e, &f->graph);
+  forget_graph(e, &f->timed);
+}
+
+static void destroy_functions(MuseCudaExecutor *e) {
+  for (int i = 0; e->functions && i < e->plan->n_funcs; i++) {
+    MuseCudaFunction *f = &e->functions[i];
+    muse_cuda_unbind(e, f);
+    for (int c = 0; f->events && c <= f->plan->n_calls; c++)
+      if (f->events[c]) e->cuda->event_destroy(f->events[c]);
+    free(f->events);
+  }
+}
+
+static void destroy(MuseExecutor *base) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  if (e->context) {
+    e->cuda->context_set(e->context);
+    e->cuda->context_synchronize();
+    destroy_functions(e);
+    muse_cuda_kernels_destroy(e->kernels);
+    muse_cuda_transfer_destroy(e->transfer);
+    for (int g = 0; g < MUSE_CUDA_GROUPS; g++)
+      if (e->group[g].memory) e->cuda->memory_free(e->group[g].memory);
+    if (e->slab) e->cuda->memory_free(e->slab);
+    if (e->workspace) e->cuda->memory_free(e->workspace);
+    if (e->compute) e->cuda->stream_destroy(e->compute);
+    e->cuda->context_release(e->device.handle);
+  }
+  free(e->functions);
+  free(e->group_of);
+  free(e->offset_of);
+  free(e->scratch);
+  free(e);
+}
+
+static MuseExecutorStats stats(const MuseExecutor *base) {
+  const MuseCudaExecutor *e = (const MuseCudaExecutor *)base;
+  MuseExecutorStats s = {.slab_bytes = (int64_t)(e->slab_bytes + e->workspace_bytes)};
+  for (int g = 0; g < MUSE_CUDA_GROUPS; g++)
+    if (e->group[g].memory) s.buffer_bytes += (int64_t)e->group[g].bytes;
+  muse_cuda_kernels_counts(e->kernels, &s.compiled, &s.cached, &s.compile_seconds);
+  s.kernels = s.compiled + s.cached;
+  return s;
+}
+
+static void describe(const MuseExecutor *base, MuseStr *out) {
+  const MuseCudaExecutor *e = (const MuseCudaExecutor *)base;
+  char arch[24];
+  muse_cuda_target_name(muse_cuda_kernels_target(e->kernels), false, arch);
+  muse_str_appendf(out, "%s, %s", e->device.name, arch);
+}
+
+// ---- buffers ----
+
+CudaPointer muse_cuda_buffer(const MuseCudaExecutor *e, int buffer) {
+  const MuseCudaGroup *g = &e->group[e->group_of[buffer]];
+  return g->memory ? g->memory + e->offset_of[buffer] : 0;
+}
+
+static MuseStatus not_taken(const MuseCudaExecutor *e, int buffer, MuseDiag *diag) {
+  return muse_error(diag, MUSE_ERR_FAILED, "buffer '%s' is not on the GPU, since no prepared function uses it",
+                    e->plan->module->buffers[buffer]->name);
+}
+
+static MuseStatus write_buffer(MuseExecutor *base, int buffer, int64_t offset, const void *data, size_t bytes,
+                               MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  CudaPointer p = muse_cuda_buffer(e, buffer);
+  if (!p) return not_taken(e, buffer, diag);
+  return muse_cuda_transfer_write(e->transfer, p + (CudaPointer)offset, data, bytes, diag);
+}
+
+static MuseStatus read_buffer(MuseExecutor *base, int buffer, int64_t offset, void *out, size_t bytes,
+                              MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  CudaPointer p = muse_cuda_buffer(e, buffer);
+  if (!p) return not_taken(e, buffer, diag);
+  return muse_cuda_transfer_read(e->transfer, out, p + (CudaPointer)offset, bytes, diag);
+}
+
+static MuseStatus fetch(MuseExecutor *base, int buffer, void *out, size_t bytes, MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  CudaPointer p = muse_cuda_buffer(e, buffer);
+  if (!p) return not_taken(e, buffer, diag);
+  return muse_cuda_transfer_fetch(e->transfer, out, p, bytes, diag);
+}
+
+static MuseStatus wait_for_all(MuseExecutor *base, MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  MUSE_TRY(muse_cuda_transfer_flush(e->transfer, diag));
+  return muse_cuda_transfer_wait(e->transfer, diag);
+}
+
+// Neighbours together: buffers of one role lie one behind the other.
+static MuseStatus zero(MuseExecutor *base, const char *role, MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  MUSE_TRY(muse_cuda_transfer_flush(e->transfer, diag));
+  CudaPointer start = 0, end = 0;
+  for (int i = 0; i <= e->plan->module->n_buffers; i++) {
+    const MuseBuffer *b = i < e->plan->module->n_buffers ? e->plan->module->buffers[i] : NULL;
+    if (b && strcmp(b->role, role) != 0) continue;
+    CudaPointer p = b ? muse_cuda_buffer(e, i) : 0;
+    if (b && !p) continue; // never taken, so nothing reads it
+    if (end && (!b || p < end || p > end + 64)) {
+      MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->fill_later(start, 0, (size_t)(end - start), e->compute),
+                               "clearing buffers", diag));
+      end = 0;
+    }
+    if (!b) break;
+    if (!end) start = p;
+    end = p + (CudaPointer)muse_type_bytes(b->type);
+  }
+  return MUSE_OK;
+}
+
+// ---- running ----
+
+MuseStatus muse_cuda_launch_calls(const MuseCudaExecutor *e, const MuseCudaFunction *f, MuseDiag *diag) {
+  for (int c = 0; c < f->plan->n_calls; c++) MUSE_TRY(muse_cuda_call_launch(f->calls[c], e->compute, diag));
+  return MUSE_OK;
+}
+
+static MuseStatus capture(MuseCudaExecutor *e, MuseCudaFunction *f, MuseDiag *diag) {
+  const MuseCuda *cuda = e->cuda;
+  CudaGraph *graph = NULL;
+  MUSE_TRY(muse_cuda_check(cuda, cuda->capture_begin(e->compute, CAPTURE_THIS_THREAD), "recording a graph", diag));
+  MuseStatus status = muse_cuda_launch_calls(e, f, diag);
+  int result = cuda->capture_end(e->compute, &graph);
+  if (status == MUSE_OK) status = muse_cuda_check(cuda, result, "recording a graph", diag);
+  if (status == MUSE_OK)
+    status = muse_cuda_check(cuda, cuda->graph_instantiate(&f->graph, graph, 0), "making a graph", diag);
+  if (graph) cuda->graph_destroy(graph);
+  return status;
+}
+
+static MuseStatus run(MuseExecutor *base, int function, MuseDiag *diag) {
+  MuseCudaExecutor *e = muse_cuda_executor(base);
+  MuseCudaFunction *f = &e->functions[function];
+  MUSE_TRY(muse_cuda_transfer_flush(e->transfer, diag));
+  if (f->runs++ == 0 || f->plan->n_calls < 2) return muse_cuda_launch_calls(e, f, diag);
+  if (!f->graph) MUSE_TRY(capture(e, f, diag));
+  return muse_cuda_check(e->cuda, e->cuda->graph_launch(f->graph, e->compute), "launching a graph", diag);
+}
+
+// ---- creation ----
+
+static const MuseDeviceFunctions functions = {.destroy = destroy,
+                                              .stats = stats,
+                                              .describe = describe,
+                                              .prepare = muse_cuda_prepare,
+                                              .run = run,
+                                              .write = write_buffer,
+                                              .read = read_buffer,
+                                              .fetch = fetch,
+                                              .wait = wait_for_all,
+                                              .zero = zero,
+                                              .snapshot = muse_cuda_snapshot,
+                                              .trace = muse_cuda_trace,
+                                              .time = muse_cuda_time,
+                                              .peaks = muse_cuda_peaks};
+
+static MuseStatus start_gpu(MuseCudaExecutor *e, int index, MuseDiag *diag) {
+  MUSE_TRY(muse_cuda_open(&e->cuda, diag));
+  MUSE_TRY(muse_cuda_device(e->cuda, index, &e->device, diag));
+  if (e->device.arch < 75)
+    return muse_error(diag, MUSE_ERR_FAILED, "GPU %d (%s) is of architecture sm_%d; MUSE needs sm_75 or newer", index,
+                      e->device.name, e->device.arch);
+  MuseCudaKernelsOptions ko = {.target = muse_cuda_target_of(e->device.arch),
+                               .driver_version = e->cuda->version,
+                               .nvrtc = e->options.nvrtc,
+                               .cache_dir = e->options.cache_dir,
+                               .dump_dir = e->options.dump_dir,
+                               .override_dir = e->options.override_dir,
+                               .no_cache = e->options.no_cache,
+                               .quiet = e->options.quiet};
+  MUSE_TRY(muse_cuda_kernels_create(e->plan, &ko, &e->kernels, diag));
+  MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->context_retain(&e->context, e->device.handle), "opening the GPU", diag));
+  MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->context_set(e->context), "opening the GPU", diag));
+  MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->stream_create(&e->compute, NON_BLOCKING), "opening the GPU", diag));
+  return muse_cuda_transfer_create(e->cuda, e->compute, &e->transfer, diag);
+}
+
+MuseStatus muse_executor_create_cuda(const MusePlan *plan, const MuseExecutorOptions *options, int index,
+                                     MuseExecutor **out, MuseDiag *diag) {
+  MuseCudaExecutor *e = calloc(1, sizeof *e);
+  MUSE_ASSERT(e != NULL);
+  e->base.device = &functions;
+  e->base.threads = options->threads ? options->threads : muse_available_cores();
+  e->plan = plan;
+  e->options = *options;
+  e->functions = calloc((size_t)plan->n_funcs + 1, sizeof *e->functions);
+  MUSE_ASSERT(e->functions != NULL);
+  for (int i = 0; i < plan->n_funcs; i++) e->functions[i].plan = &plan->funcs[i];
+  muse_cuda_lay_out(e);
+  MuseStatus status = start_gpu(e, index, diag);
+  if (status != MUSE_OK) {
+    if (!e->context) muse_cuda_kernels_destroy(e->kernels);
+    destroy(&e->base);
+    return status;
+  }
+  *out = &e->base;
+  return MUSE_OK;
+}
