@@ -54,8 +54,8 @@ static void write_mma(MuseStr *s, const Loop *l, const char *form, const char *t
   muse_str_append(s, " : ");
   for (int i = 0; i < n_a; i++) muse_str_appendf(s, "\"r\"(a[%d]), ", i);
   for (int i = 0; i < n_b; i++) muse_str_appendf(s, "%s\"r\"(b[%d])", i ? ", " : "", i);
-  muse_str_appendf(s, ");\n  float sum = 0;\n  for (int j = 0; j < 8; j++)\n    for (int i = 0; i < %d; i++) sum += c[j][i];\n",
-                   n_c);
+  muse_str_append(s, ");\n  float sum = 0;\n  for (int j = 0; j < 8; j++)\n");
+  muse_str_appendf(s, "    for (int i = 0; i < %d; i++) sum += c[j][i];\n", n_c);
   muse_str_append(s, "  if (sum == 12345.678f) out[0] = sum;\n}\n");
 }
 

@@ -11,6 +11,7 @@ static const MuseCommand commands[] = {
     {"init", muse_command_init, "writes the initial parameters, or one of them"},
     {"tensors", muse_command_tensors, "writes logits, loss and gradients to a file, to compare with other programs"},
     {"bench", muse_command_bench, "measures every kernel of a plan"},
+    {"kernels", muse_command_kernels, "compiles the kernels of a plan for a GPU, which need not be there"},
     {"doctor", muse_command_doctor, "shows what this machine offers"},
     {0},
 };
