@@ -10,6 +10,8 @@ static const struct {
   const char *skeleton;
   MuseStatus (*emit)(MuseCudaEmitter *e);
 } emitters[] = {
+    {"cross_entropy", muse_emit_cuda_cross_entropy},
+    {"cross_entropy_grad", muse_emit_cuda_cross_entropy},
     {"doc_begin", muse_emit_cuda_doc_begin},
     {"gather_rows", muse_emit_cuda_gather_rows},
     {"green_scan", muse_emit_cuda_green_scan},
@@ -22,6 +24,8 @@ static const struct {
     {"rope_table", muse_emit_cuda_rope_table},
     {"scatter_add_rows", muse_emit_cuda_scatter_add_rows},
     {"transpose", muse_emit_cuda_transpose},
+    {"tt_cross_entropy", muse_emit_cuda_cross_entropy},
+    {"tt_cross_entropy_grad", muse_emit_cuda_cross_entropy},
     {"tt_gather", muse_emit_cuda_tt_gather},
     {"tt_gather_grad", muse_emit_cuda_tt_gather_grad},
     {"tt_matmul", muse_emit_cuda_tt_matmul},

@@ -10,14 +10,15 @@
 const char *muse_cuda_embed_prelude(void);
 // Functions of the tensor train; behind the other one.
 const char *muse_cuda_train_prelude(void);
+const char *muse_cuda_head_prelude(void); // of the head; behind these and muse_cuda_gemm_prelude
 
 // A tile of an f32 product (product_f32 of the prelude): rows x columns a block, per_thread x per_thread a thread;
 // n: tiles of the whole.
-typedef struct MuseCudaTile {
+typedef struct MuseCudaTrainTile {
   int rows, columns, per_thread, threads;
   int64_t n;
-} MuseCudaTile;
-MuseCudaTile muse_cuda_tile(int64_t rows, int64_t columns);
+} MuseCudaTrainTile;
+MuseCudaTrainTile muse_cuda_train_tile(int64_t rows, int64_t columns);
 
 // Elements are moved as whole numbers of their size: the type of `bytes` bytes (1, 2, 4, 8, 16), and the largest power
 // of two up to 16 that divides a row.

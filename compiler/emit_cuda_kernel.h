@@ -25,6 +25,7 @@ MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_green_scan(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_green_scan_grad(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_cross_entropy(MuseCudaEmitter *e); // of all four skeletons of the head
 MuseStatus muse_emit_cuda_doc_begin(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_ring_write(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_rope_table(MuseCudaEmitter *e);

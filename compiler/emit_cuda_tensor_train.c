@@ -12,8 +12,8 @@ static int side_of(int64_t length) {
   return (int)muse_round_up(muse_ceil_div(length, n), 8);
 }
 
-MuseCudaTile muse_cuda_tile(int64_t rows, int64_t columns) {
-  MuseCudaTile t = {side_of(rows), side_of(columns), 8, 0, 0};
+MuseCudaTrainTile muse_cuda_train_tile(int64_t rows, int64_t columns) {
+  MuseCudaTrainTile t = {side_of(rows), side_of(columns), 8, 0, 0};
   if (t.rows / 8 * (t.columns / 8) < 64) t.per_thread = 4;
   const int active = t.rows / t.per_thread * (t.columns / t.per_thread);
   t.threads = active <= 64 ? 64 : (int)muse_round_up(active, 32);
@@ -21,7 +21,7 @@ MuseCudaTile muse_cuda_tile(int64_t rows, int64_t columns) {
   return t;
 }
 
-static void define_tile(MuseCudaEmitter *e, const char *name, MuseCudaTile t) {
+static void define_tile(MuseCudaEmitter *e, const char *name, MuseCudaTrainTile t) {
   muse_str_appendf(e->out, "  typedef Tile<%d, %d, %d> %s;\n", t.rows, t.columns, t.per_thread, name);
 }
 
@@ -41,7 +41,7 @@ static void begin(MuseCudaEmitter *e, MuseTrainKernel *t) {
 MuseStatus muse_emit_cuda_tt_gather(MuseCudaEmitter *e) {
   MuseTrainKernel t;
   begin(e, &t);
-  const MuseCudaTile tile = muse_cuda_tile(t.d1, t.d2);
+  const MuseCudaTrainTile tile = muse_cuda_train_tile(t.d1, t.d2);
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = t.tokens, .grid_y = tile.n, .block = tile.threads});
   define_train(e, &t);
   define_tile(e, "B", tile);
@@ -63,7 +63,7 @@ MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e) {
   int64_t segment = 16, at = 0;
   while (muse_ceil_div(t.tokens, segment) > MAX_WINDOWS) segment *= 2;
   const int64_t windows = muse_ceil_div(t.tokens, segment), v[2] = {t.v1, t.v2}, width[2] = {t.d1, t.d2};
-  const MuseCudaTile tile[2] = {muse_cuda_tile(t.r, t.d1), muse_cuda_tile(t.r, t.d2)};
+  const MuseCudaTrainTile tile[2] = {muse_cuda_train_tile(t.r, t.d1), muse_cuda_train_tile(t.r, t.d2)};
   const bool wanted[2] = {result[0] >= 0 || result[2] >= 0, result[1] >= 0};
   int64_t keys[2], list[2], partial[2], d_cos;
   for (int k = 0; k < 2; k++) {
@@ -129,7 +129,7 @@ MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e) {
   int64_t chunk = muse_ceil_div(t.tokens, muse_ceil_div(t.tokens * bytes, Y_BYTES)), at = 0;
   const int64_t rounds = muse_ceil_div(t.tokens, chunk), rows = chunk * t.used;
   const int side = rows <= 1024 ? 64 : 128;
-  const MuseCudaTile contract = muse_cuda_tile(t.r, t.d2), product = {side, side, side / 16, 256, 0};
+  const MuseCudaTrainTile contract = muse_cuda_train_tile(t.r, t.d2), product = {side, side, side / 16, 256, 0};
   const int64_t tiles = muse_ceil_div(rows, side) * muse_ceil_div(t.v2, side);
   int64_t splits = 1;
   while (tiles * splits < SPLIT_BLOCKS && depth / (splits * 2) >= SHORTEST_SPLIT) splits *= 2;

@@ -4,6 +4,7 @@
 #include "ir/base/status.h"
 #include "ir/base/str.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -122,6 +123,99 @@ static void add_trains(List *list) {
   add_tt_matmul(list, (TrainShape){64, 4, 64, 8, 64, 512, 130, 255, "f32"});
 }
 
+// ---- head ----
+
+static double noise(uint64_t i, uint64_t stream) {
+  uint64_t x = (i + 1) * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u;
+  x ^= x >> 29, x *= 0xBF58476D1CE4E5B9u, x ^= x >> 32, x *= 0x94D049BB133111EBu, x ^= x >> 31;
+  return (double)(x >> 11) * 0x1p-53 * 2 - 1;
+}
+
+static void fill_floats(MuseTensor *t, int operand, double scale) {
+  for (int64_t i = 0; i < muse_type_elements(t->type); i++) t->data[i] = scale * noise((uint64_t)i, (uint64_t)operand);
+}
+
+// So that logits are of the order of 1; tokens are filled by the caller.
+static void fill_head(int operand, MuseTensor *t) {
+  if (operand == 0) fill_floats(t, operand, 3 / sqrt((double)t->type.dim[1]));
+  else fill_floats(t, operand, 2);
+}
+static void fill_train_head(int operand, MuseTensor *t) {
+  if (operand == 1 || operand == 2) fill_floats(t, operand, 2 / sqrt(sqrt((double)t->type.dim[1])));
+  else fill_head(operand, t);
+}
+
+static void add_head(List *list, const char *dtype, int N, int V, int D, const char *results, const char *returned) {
+  char name[64];
+  snprintf(name, sizeof name, "%s N %d, V %d, D %d", dtype, N, V, D);
+  const double bound = strcmp(dtype, "f32") == 0 ? 2e-5 : 1e-2;
+  if (!results)
+    add(list, "cross_entropy", name, bound,
+        "func @f(%%0 : %s[%d,%d], %%1 : %s[%d,%d], %%2 : i32[%d]) -> ({}) {\n"
+        "  %%3 = cross_entropy %%0, %%1, %%2 : f32[]\n  return %%3\n}",
+        dtype, N, D, dtype, V, D, N);
+  else
+    add(list, "cross_entropy_grad", name, bound,
+        "func @f(%%0 : %s[%d,%d], %%1 : %s[%d,%d], %%2 : i32[%d], %%3 : f32[]) -> (%s) {\n"
+        "  %%4, %%5, %%6 = cross_entropy_grad %%0, %%1, %%2, %%3 : f32[], %s[%d,%d], f32[%d,%d]\n  return %s\n}",
+        dtype, N, D, dtype, V, D, N, returned, dtype, N, D, V, D, results);
+  list->item[list->n - 1].fill = fill_head;
+  list->item[list->n - 1].frobenius = bound;
+}
+
+static void add_train_head(List *list, TrainShape s, const char *results, const char *returned) {
+  char name[64];
+  snprintf(name, sizeof name, "%s N %d, V %d, D %d", s.dtype, s.N, s.V, s.D);
+  const double bound = strcmp(s.dtype, "f32") == 0 ? 2e-5 : 2e-2;
+  if (!results)
+    add(list, "tt_cross_entropy", name, bound,
+        "func @f(%%0 : %s[%d,%d], %%1 : %s[%d,%d,%d], %%2 : %s[%d,%d,%d], %%3 : f32[%d], %%4 : i32[%d]) -> ({}) {\n"
+        "  %%5 = tt_cross_entropy %%0, %%1, %%2, %%3, %%4 {vocab = %d} : f32[]\n  return %%5\n}",
+        s.dtype, s.N, s.D, s.dtype, s.v1, s.r, s.d1, s.dtype, s.v2, s.r, s.d2, s.r, s.N, s.V);
+  else
+    add(list, "tt_cross_entropy_grad", name, bound,
+        "func @f(%%0 : %s[%d,%d], %%1 : %s[%d,%d,%d], %%2 : %s[%d,%d,%d], %%3 : f32[%d], %%4 : i32[%d], %%5 : f32[]) "
+        "-> (%s) {\n  %%6, %%7, %%8, %%9, %%10 = tt_cross_entropy_grad %%0, %%1, %%2, %%3, %%4, %%5 {vocab = %d} : "
+        "f32[], %s[%d,%d], f32[%d,%d,%d], f32[%d,%d,%d], f32[%d]\n  return %s\n}",
+        s.dtype, s.N, s.D, s.dtype, s.v1, s.r, s.d1, s.dtype, s.v2, s.r, s.d2, s.r, s.N, returned, s.V, s.dtype, s.N,
+        s.D, s.v1, s.r, s.d1, s.v2, s.r, s.d2, s.r, results);
+  list->item[list->n - 1].fill = fill_train_head;
+  list->item[list->n - 1].frobenius = bound;
+}
+
+static const char all_of_head[] = "%4, %5, %6", three[] = "{}, {}, {}";
+static const char all_of_train[] = "%6, %7, %8, %9, %10", five[] = "{}, {}, {}, {}, {}";
+
+static void add_heads(List *list) {
+  static const char *const dtypes[] = {"f32", "bf16", "f16"};
+  for (int i = 0; i < 3; i++) {
+    const char *d = dtypes[i];
+    add_head(list, d, 1, 1, 1, all_of_head, three);
+    add_head(list, d, 7, 13, 9, all_of_head, three);
+    add_head(list, d, 40, 333, 24, all_of_head, three);
+    add_head(list, d, 200, 1100, 72, all_of_head, three);
+    add_head(list, d, 150, 519, 160, NULL, NULL);
+    add_head(list, d, 1, 700, 64, NULL, NULL);
+    add_train_head(list, (TrainShape){3, 5, 4, 7, 9, 61, 6, 13, d}, all_of_train, five);
+    add_train_head(list, (TrainShape){9, 8, 24, 16, 16, 250, 140, 69, d}, all_of_train, five);
+    add_train_head(list, (TrainShape){9, 8, 16, 8, 16, 128, 40, 70, d}, NULL, NULL);
+  }
+  add_head(list, "bf16", 300, 2500, 264, all_of_head, three);
+  // Several chunks of tokens, several groups of rows.
+  add_head(list, "f32", 130, 420000, 8, all_of_head, three);
+  add_train_head(list, (TrainShape){550, 550, 2, 2, 4, 7, 135, 300001, "f32"}, all_of_train, five);
+  add_train_head(list, (TrainShape){130, 16, 2, 64, 128, 8190, 3, 2075, "f32"}, all_of_train, five);
+  add_train_head(list, (TrainShape){300, 16, 3, 64, 128, 8192, 5, 4700, "bf16"}, all_of_train, five);
+  add_train_head(list, (TrainShape){130, 16, 2, 64, 128, 8190, 3, 2075, "f32"}, NULL, NULL);
+  add_head(list, "f32", 9, 100, 33, "%5", "{}");
+  add_head(list, "f32", 9, 100, 33, "%6, %4", "{}, {}");
+  add_head(list, "bf16", 9, 100, 40, "%4", "{}");
+  add_train_head(list, (TrainShape){9, 8, 24, 16, 16, 250, 14, 69, "f32"}, "%7", "{}");
+  add_train_head(list, (TrainShape){9, 8, 24, 16, 16, 250, 14, 69, "f32"}, "%9, %6", "{}, {}");
+  add_train_head(list, (TrainShape){9, 8, 24, 16, 16, 250, 14, 69, "bf16"}, "%10", "{}");
+  add_train_head(list, (TrainShape){9, 8, 24, 16, 16, 250, 14, 69, "bf16"}, "%8", "{}");
+}
+
 int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
   add_scatter(&list, "f32", 5, 1, 1, 1);
@@ -144,6 +238,7 @@ int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
   add_rope_table(&list, 33, 24);
   add_rope_table(&list, 512, 32);
   add_trains(&list);
+  add_heads(&list);
   return list.n;
 }
 
@@ -154,11 +249,19 @@ int muse_cuda_head_bench_cases(MuseCudaCase *out, int capacity) {
   add_doc(&list, 32, 512, 50256);
   add_ring(&list, "bf16", "8,64,5120", "8,1,5120", 1);
   add_rope_table(&list, 512, 64);
-  const TrainShape train = {225, 224, 128, 72, 72, 5120, 4096, 50257, "f32"};
+  TrainShape train = {225, 224, 128, 72, 72, 5120, 4096, 50257, "f32"};
   TrainShape decode = train;
   decode.N = 1;
   add_tt_gather(&list, train, 8);
   add_tt_gather_grad(&list, train, 8, "%5, %6, %7", "{}, {}, {}");
   add_tt_matmul(&list, decode);
+  add_head(&list, "bf16", 1024, 50257, 1600, all_of_head, three);
+  add_head(&list, "bf16", 4096, 50257, 1600, all_of_head, three);
+  add_head(&list, "bf16", 1024, 50257, 1600, NULL, NULL);
+  add_head(&list, "f32", 1024, 50257, 1600, all_of_head, three);
+  train.dtype = "bf16", train.N = 512;
+  add_train_head(&list, train, all_of_train, five);
+  train.N = 4096;
+  add_train_head(&list, train, all_of_train, five);
   return list.n;
 }
