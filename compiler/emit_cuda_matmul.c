@@ -9,9 +9,11 @@
 
 enum {
   FEW_ROWS = 8,
+  FEWEST_ROWS = 2, // up to here FMA units keep up with memory
   LEAST_K = 256, // of a part
   MAX_PARTS = 32,
   SUM_BLOCK = 256,
+  SUM_THREADS = 1024, // of a multiprocessor, at least, where there are places
   SHARED_PAD = 4, // floats behind a row of sums
 };
 
@@ -103,6 +105,9 @@ static void cut(Matmul *m) {
   parts = max_i64(1, min_i64(parts, MAX_PARTS));
   m->part_k = muse_round_up(muse_ceil_div(p->K, parts), m->tile.bk);
   m->parts = muse_ceil_div(p->K, m->part_k);
+  m->pitch = p->N;
+  m->sums_parts = m->parts > 1;
+  if (m->sums_parts) m->e->launches->workspace_bytes = m->parts * p->M * p->N * 4;
 }
 
 static void write_matrices(Matmul *m, MuseStr *text) {
@@ -186,7 +191,8 @@ static void emit_tiles(Matmul *m) {
 // Adds up the parts of the sums, V columns a thread.
 static void emit_sum(Matmul *m) {
   MuseCudaProduct *p = m->p;
-  const int V = muse_cuda_epilogue_vector(p, 4);
+  int V = muse_cuda_epilogue_vector(p, 4);
+  while (V > 1 && p->M * p->N / V < (int64_t)SUM_THREADS * muse_cuda_common_sms(m->e->target)) V /= 2;
   const int64_t groups = p->M * (p->N / V);
   muse_cuda_begin_launch(m->e,
                          (MuseCudaLaunch){.grid_x = muse_ceil_div(groups, SUM_BLOCK), .grid_y = 1, .block = SUM_BLOCK});
@@ -198,11 +204,11 @@ static void emit_sum(Matmul *m) {
        (long long)m->partials, (long long)m->pitch);
   LINE("float sums[%d];", V);
   LINE("load(sums, from);");
-  LINE("#pragma unroll 4");
-  muse_cuda_matmul_open(m, "for (int part = 1;;) {");
-  LINE("if (part == %lld) break;", (long long)m->parts);
+  LINE("#pragma unroll 8");
+  LINE("for (int part = 1; part < %lld; part++) {", (long long)m->parts);
+  p->body.depth++;
   LINE("float more[%d];", V);
-  LINE("load(more, from + part++ * %lldll);", (long long)(p->M * m->pitch));
+  LINE("load(more, from + part * %lldll);", (long long)(p->M * m->pitch));
   LINE("#pragma unroll");
   LINE("for (int l = 0; l < %d; l++) sums[l] += more[l];", V);
   muse_cuda_matmul_close(m);
@@ -220,22 +226,18 @@ MuseStatus muse_emit_cuda_matmul(MuseCudaEmitter *e) {
   Matmul matmul = {.e = e, .p = p}, *m = &matmul;
   p->body.depth = 1;
   muse_str_append(e->out, muse_cuda_gemm_prelude());
-  if (is_few_rows(p)) {
-    emit_few_rows(m);
-  } else {
-    m->a = (MuseCudaSide){.dtype = p->a_dtype, .by_k = !p->a_k_first, .pitch = p->a_pitch};
-    m->b = (MuseCudaSide){.dtype = p->b_dtype, .by_k = !p->b_k_first, .pitch = p->b_pitch};
-    // Products that memory holds up keep all bits of an f32 operand beside a 16-bit one: it costs nothing.
-    m->exact = p->M <= 64 || p->N <= 64;
-    if (!muse_cuda_matmul_stream(m) && !muse_cuda_matmul_hopper(m)) {
-      muse_cuda_tile_choose(e->target, m->a, m->b, p->M, p->N, m->exact, &m->tile);
-      cut(m);
-      m->sums_parts = m->parts > 1;
-      m->pitch = p->N;
-      if (m->sums_parts) e->launches->workspace_bytes = m->parts * p->M * p->N * 4;
-      emit_tiles(m);
-    }
-    if (m->sums_parts) emit_sum(m);
+  m->a = (MuseCudaSide){.dtype = p->a_dtype, .by_k = !p->a_k_first, .pitch = p->a_pitch};
+  m->b = (MuseCudaSide){.dtype = p->b_dtype, .by_k = !p->b_k_first, .pitch = p->b_pitch};
+  // Products that memory holds up keep all bits of an f32 operand beside a 16-bit one: it costs nothing.
+  m->exact = p->M <= 64 || p->N <= 64;
+  if (p->M <= FEWEST_ROWS && is_few_rows(p)) emit_few_rows(m);
+  else if (muse_cuda_matmul_stream(m) || muse_cuda_matmul_hopper(m)) {
+  } else if (is_few_rows(p)) emit_few_rows(m);
+  else {
+    muse_cuda_tile_choose(e->target, m->a, m->b, p->M, p->N, m->exact, &m->tile);
+    cut(m);
+    emit_tiles(m);
   }
+  if (m->sums_parts) emit_sum(m);
   return muse_cuda_products_destroy(&products);
 }

@@ -4,7 +4,7 @@
 #include "compiler/emit_cuda_matmul.h"
 #include "ir/base/checked.h"
 
-enum { WARPS = 8, ROWS = 32, LEAST_K = 256, LEAST_ROWS = 512, MOST_SMALL = 64 };
+enum { ROWS = 32, LEAST_K = 256, LEAST_ROWS = 512, MOST_SMALL = 64 };
 
 #define LINE(...) muse_cuda_line(&m->p->body, __VA_ARGS__)
 
@@ -13,7 +13,14 @@ static bool streams(const MuseCudaSide *s, int64_t rows) {
          s->pitch * muse_dtype_bytes(s->dtype) % 16 == 0;
 }
 
-static int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
+static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Dynamic shared memory that a block may have.
+static int64_t shared_limit(int arch) {
+  if (arch == 80) return 163 * 1024;
+  return arch >= 90 && arch < 120 ? 227 * 1024 : 99 * 1024;
+}
 
 bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   const MuseCudaProduct *p = m->p;
@@ -25,29 +32,31 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
     return false;
   const int arch = m->e->target.arch;
   const int planes = r->dtype == MUSE_F32 ? 3 : 1, ni = (int)muse_ceil_div(small, 8);
-  const int64_t blocks = muse_ceil_div(rows, WARPS * ROWS), pad = s->dtype == MUSE_F32 ? 32 : 64;
-  // Two blocks to a multiprocessor, in time and in its shared memory.
-  const int64_t shared = (arch == 80 || arch == 90 || (arch >= 100 && arch < 120) ? 80 : 48) * 1024;
-  const int64_t most = (shared / (planes * ni * 8) - pad) / 2 / 64 * 64;
-  const int64_t want = muse_ceil_div(2 * (int64_t)muse_cuda_common_sms(m->e->target), blocks);
-  m->part_k = clamp(muse_round_up(muse_ceil_div(K, want), 64), LEAST_K, most);
-  if (m->part_k > most) m->part_k = most;
+  // Blocks of 16 warps fill a multiprocessor where shared memory is large; else of 8.
+  const int64_t limit = shared_limit(arch), pad = s->dtype == MUSE_F32 ? 32 : 64;
+  const int threads = limit > 128 * 1024 ? 512 : 256, depth = limit > 200 * 1024 ? 4 : 3;
+  const int64_t blocks = muse_ceil_div(rows, threads / 32 * ROWS), ring = (int64_t)depth * threads * 64;
+  const int64_t most = ((limit - ring) / (planes * ni * 8) - pad) / 2 / 64 * 64;
+  const int64_t want = muse_ceil_div(muse_cuda_common_sms(m->e->target), blocks);
+  if (most < 64) return false;
+  m->part_k = min_i64(max_i64(muse_round_up(muse_ceil_div(K, want), 64), LEAST_K), most);
   m->parts = muse_ceil_div(K, m->part_k);
   m->pitch = turned ? muse_round_up(p->N, 8) : 8 * ni;
   m->e->launches->workspace_bytes = m->parts * p->M * m->pitch * 4;
   muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks * m->parts,
                                                 .grid_y = 1,
-                                                .block = 32 * WARPS,
-                                                .min_blocks = ni <= 6 ? 2 : 1, // registers
-                                                .shared_bytes = (int)(planes * ni * 8 * (m->part_k * 2 + pad))});
+                                                .block = threads,
+                                                .min_blocks = 1,
+                                                .shared_bytes =
+                                                    (int)(planes * ni * 8 * (m->part_k * 2 + pad) + ring)});
   const char *types[2] = {s->dtype == MUSE_F32 ? "float" : "bf16", r->dtype == MUSE_F32 ? "float" : "bf16"};
-  LINE("typedef gemm::StreamTile<%s, %s, %s, %s, %d, %d, %d, %lld> G;", types[0], s->by_k ? "true" : "false", types[1],
-       r->by_k ? "true" : "false", muse_cuda_side_vector(r), planes, ni, (long long)m->part_k);
+  LINE("typedef gemm::StreamTile<%s, %s, %s, %s, %d, %d, %d, %lld, %d, %d> G;", types[0], s->by_k ? "true" : "false", types[1],
+       r->by_k ? "true" : "false", muse_cuda_side_vector(r), planes, ni, (long long)m->part_k, threads, depth);
   LINE("const int part = (int)(blockIdx.x %% %lldu), begin = part * %lld, rest = %lld - begin;", (long long)m->parts,
        (long long)m->part_k, (long long)K);
   LINE("const int end = begin + (rest < %lld ? rest : %lld);", (long long)m->part_k, (long long)m->part_k);
   LINE("const int row = ((int)(blockIdx.x / %lldu) * %d + (int)threadIdx.x / 32) * G::ROWS;", (long long)m->parts,
-       WARPS);
+       threads / 32);
   char name[2][16];
   MuseStr text[2] = {{0}, {0}};
   snprintf(name[0], sizeof name[0], "a%d", turned ? p->b : p->a);
@@ -55,9 +64,7 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   muse_cuda_side_matrix(s, name[0], s->by_k ? rows : K, s->by_k ? K : rows, &text[0]);
   muse_cuda_side_matrix(r, name[1], r->by_k ? small : K, r->by_k ? K : small, &text[1]);
   LINE("G g;");
-  LINE("g.keep(%s, begin, end);", muse_str_text(&text[1]));
-  LINE("if (row >= %lld) return;", (long long)rows);
-  LINE("g.multiply(%s, row, begin, end);", muse_str_text(&text[0]));
+  LINE("g.multiply(%s, row, %s, begin, end);", muse_str_text(&text[0]), muse_str_text(&text[1]));
   LINE("g.put<%s>((float *)workspace + (long long)part * %lld, %lld, row, %lld, %lld);", turned ? "true" : "false",
        (long long)(p->M * m->pitch), (long long)m->pitch, (long long)rows, (long long)small);
   muse_str_append(m->e->out, "}\n\n");

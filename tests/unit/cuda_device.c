@@ -2,7 +2,7 @@
 // poisoned results and workspace, two runs with the same bits, and in place wherever that is allowed. Without a driver
 // or NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-device [--nvrtc=PATH] [--threads=N] [cases[:FAMILY]] [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
+//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [cases[:FAMILY]] [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
 #include "compiler/emit_cuda.h"
 #include "compiler/nvrtc.h"
 #include "ir/base/checked.h"
@@ -42,6 +42,7 @@ static void must(int result, const char *what) {
 
 static _Atomic int next_batch, compile_failures;
 static int n_cases;
+static const char *only; // cases whose name has this in it
 
 static void compile_batch(int batch) {
   MuseDiag *diag = muse_diag_create();
@@ -408,6 +409,7 @@ int main(int argc, char **argv) {
   int first = 1, n_threads = 2, passed = 0, failed = 0, first_bench = -1, left_out = 0;
   for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
+    if (strncmp(argv[first], "--only=", 7) == 0) only = argv[first] + 7;
     if (strncmp(argv[first], "--threads=", 10) == 0) n_threads = atoi(argv[first] + 10);
   }
   MuseDiag *diag = muse_diag_create();
@@ -448,6 +450,7 @@ int main(int argc, char **argv) {
     CudaModule *module;
     must(cuda->module_load(&module, cubins[b].data), "loading a cubin");
     for (int i = b * BATCH; i < n_cases && i < (b + 1) * BATCH; i++) {
+      if (only && !strstr(cases[i].name, only)) continue;
       if (first_bench >= 0 && i >= first_bench) bench_case(i, module, peak);
       else if (check_case(i, module)) passed++;
       else failed++;
