@@ -82,6 +82,7 @@ static const char prelude[] =
     "  }\n"
     "}\n"
     "\n"
+    "METHOD void prefetch(const void *p) { asm volatile(\"prefetch.global.L2 [%0];\" ::\"l\"(p)); }\n"
     "METHOD unsigned shared_at(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }\n"
     "METHOD void copy16(void *to, const void *from, bool valid) {\n"
     "#if __CUDA_ARCH__ >= 800\n"

@@ -47,6 +47,23 @@ void muse_cuda_matmul_store(Matmul *m, int V) {
   }
 }
 
+void muse_cuda_matmul_prefetch(Matmul *m, int rows, int columns, const char *thread, int threads) {
+  MuseCudaBody *body = &m->p->body;
+  if (m->sums_parts) return;
+  for (int i = 0; i < body->n; i++) {
+    const MuseCudaValue *v = &body->value[i];
+    if (v->value->def || v->ignored || v->level != MUSE_CUDA_PLACE || !muse_cuda_is_read_plainly(body, v->value) ||
+        muse_type_elements(v->value->type) != m->p->M * m->p->N)
+      continue;
+    const int line = 128 / (int)muse_dtype_bytes(v->value->type.dtype), lines = (int)muse_ceil_div(columns, line);
+    LINE("for (int n = %s; n < %d; n += %d) {", thread, rows * lines, threads);
+    LINE("  const int row = m0 + n / %d, column = n0 + n %% %d * %d;", lines, lines, line);
+    LINE("  if (row < %lld && column < %lld) gemm::prefetch(a%d + ((long long)row * %lld + column));",
+         (long long)m->p->M, (long long)m->p->N, v->value->index, (long long)m->p->N);
+    LINE("}");
+  }
+}
+
 // ---- few rows ----
 
 static bool is_few_rows(const MuseCudaProduct *p) {
@@ -179,6 +196,7 @@ static void emit_tiles(Matmul *m) {
   LINE("gemm::tile_at(blockIdx.x / %lldu, %lldu, %lldu, m0, n0);", (long long)m->parts, (long long)m->tiles_m,
        (long long)m->tiles_n);
   LINE("m0 *= %d, n0 *= %d;", m->tile.bm, m->tile.bn);
+  muse_cuda_matmul_prefetch(m, m->tile.bm, m->tile.bn, "threadIdx.x", threads);
   LINE("G g;");
   LINE("g.clear();");
   write_matrices(m, &text);

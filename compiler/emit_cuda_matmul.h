@@ -21,6 +21,9 @@ void muse_cuda_matmul_open(MuseCudaMatmul *m, const char *text);
 void muse_cuda_matmul_close(MuseCudaMatmul *m);
 // The sums of V neighbouring columns, array `sums` at `row` and `column`: the epilogue, or a store to the part `part`.
 void muse_cuda_matmul_store(MuseCudaMatmul *m, int V);
+// Operands of the epilogue of `rows` x `columns` from m0, n0 on are read to the L2 cache by `threads` threads, of which
+// `thread` is the text of the own number: so that they are near when the product is done.
+void muse_cuda_matmul_prefetch(MuseCudaMatmul *m, int rows, int columns, const char *thread, int threads);
 // Columns a thread stores at once.
 int muse_cuda_matmul_vector(const MuseCudaMatmul *m);
 

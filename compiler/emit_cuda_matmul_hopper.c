@@ -143,6 +143,7 @@ static void write_consumer(Hopper *h) {
   muse_cuda_matmul_open(m, "for (unsigned item = cluster; item < items; item += clusters) {");
   write_item(h);
   LINE("(void)begin;");
+  muse_cuda_matmul_prefetch(m, BM, h->bn, "(int)threadIdx.x - 128", 256);
   LINE("float sum[%d];", h->bn / 2);
   LINE("g.multiply(sum, steps);");
   LINE("#pragma unroll 1");
