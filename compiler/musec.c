@@ -199,10 +199,6 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
                       a->operands.len);
   if (a->emit && !is_emit_form(a->emit))
     return muse_error(diag, MUSE_ERR_INPUT, "--emit=%s: use mir, plan, llvm, asm, object, cuda or ptx", a->emit);
-  if (muse_is_cuda_target(a->target) && !(a->emit && is_cuda_form(a->emit)))
-    return muse_error(
-        diag, MUSE_ERR_INPUT,
-        "--target %s: plans do not run on GPUs yet; --emit=cuda and --emit=ptx show the kernels that exist", a->target);
   if (a->verify && strcmp(a->verify, "each") != 0)
     return muse_error(diag, MUSE_ERR_INPUT, "--verify=%s: the only mode is 'each'", a->verify);
   MuseCompileOptions options = {.passes = {.dump = a->dump_ir.data,

@@ -88,7 +88,12 @@ static MuseStatus init(const char *path, const Arguments *a, MuseDiag *diag) {
     return status;
   }
   MuseSession s = {0};
-  MuseStatus status = muse_session_open(path, &a->session, &s, diag);
+  MuseSessionOptions host = a->session;
+  bool is_cuda;
+  int index;
+  MUSE_TRY(muse_device_parse(host.device, &is_cuda, &index, diag));
+  host.device = NULL; // the values are the same for every device, and made by the host
+  MuseStatus status = muse_session_open(path, &host, &s, diag);
   if (a->seed >= 0) s.seed = (uint32_t)a->seed;
   if (status == MUSE_OK) status = write_all(&s, a->output, diag);
   muse_session_close(&s);

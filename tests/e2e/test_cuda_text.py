@@ -3,6 +3,7 @@
 
 Usage: test_cuda_text.py MUSEC MUSE_RUN SOURCE_ROOT
 """
+import filecmp
 import json
 import os
 import subprocess
@@ -57,9 +58,6 @@ class CudaText(unittest.TestCase):
         self.assertIn('expf(', r.stdout)
 
     def test_refused(self):
-        r = run(musec, CONFIG, '--target', 'cuda:sm_86')
-        self.assertEqual(r.returncode, 2)
-        self.assertIn('plans do not run on GPUs yet', r.stderr)
         for target, part in [('cuda:sm_70', 'sm_75'), ('cuda:86', 'is no CUDA target'), ('cuda:sm_86b', 'no CUDA target')]:
             r = run(musec, CONFIG, *SMALL, '--emit=cuda', '--target', target)
             self.assertEqual(r.returncode, 2, target)
@@ -67,6 +65,87 @@ class CudaText(unittest.TestCase):
         r = run(musec, CONFIG, *SMALL, '--emit=ptx', '--nvrtc', '/nonexistent/libnvrtc.so')
         self.assertEqual(r.returncode, 1)
         self.assertIn('--nvrtc /nonexistent/libnvrtc.so cannot be loaded: there is no such file', r.stderr)
+
+    def test_one_plan_for_all_devices(self):
+        with tempfile.TemporaryDirectory() as folder:
+            plans = []
+            for i, target in enumerate((['--target', 'cuda:sm_86'], [])):
+                plans.append(os.path.join(folder, f'{i}.plan'))
+                self.assertEqual(run(musec, CONFIG, *SMALL, *target, '-o', plans[i]).returncode, 0)
+            self.assertTrue(filecmp.cmp(*plans, shallow=False))
+            for device, part, code in [('gpu', '--device takes cpu, cuda or cuda:N', 2), ('cuda:', '--device takes', 2),
+                                       ('cuda:99', None, None)]:
+                r = run(muse_run, 'generate', plans[0], '--device', device, '--prompt', 'x')
+                if part is None:  # no driver, or no hundredth GPU
+                    self.assertIn(r.returncode, (1, 2), r.stderr)
+                    self.assertIn('NVIDIA driver' if r.returncode == 1 else 'there is no GPU 99', r.stderr)
+                else:
+                    self.assertEqual(r.returncode, code, r.stderr)
+                    self.assertIn(part, r.stderr)
+            # The initial parameters are made by the host, whatever the device.
+            r = run(muse_run, 'init', plans[0], '--device', 'cuda', '-o', os.path.join(folder, 'run'))
+            self.assertEqual(r.returncode, 0, r.stderr)
+
+    def test_kernels_of_a_plan(self):
+        """The cache, dumps, overrides and errors of kernels need NVRTC, but no GPU."""
+        report = json.loads(run(muse_run, 'doctor', '--json').stdout)
+        if 'nvrtc' not in report:
+            self.skipTest(report['nvrtc_missing'])
+        library = report['nvrtc'].split(', ')[1]
+        with tempfile.TemporaryDirectory() as folder:
+            plan, cache, link = (os.path.join(folder, name) for name in ('a.plan', 'cache', 'libnvrtc.so.13'))
+            dump, edited = os.path.join(folder, 'dump'), os.path.join(folder, 'edited')
+            self.assertEqual(run(musec, CONFIG, *SMALL, '-o', plan).returncode, 0)
+            common = [muse_run, 'kernels', plan, '-f', 'norms', '--cache-dir', cache]
+
+            def kernels(*args, code=0):
+                r = run(*common, *args)
+                self.assertEqual(r.returncode, code, r.stderr)
+                return r.stderr if code else r.stdout
+
+            first = kernels('--target', 'cuda:sm_80')
+            n = int(first.split()[0])
+            self.assertGreater(n, 3)
+            self.assertIn(f'{n} compiled and 0 from the cache', first)
+            self.assertIn(f'0 compiled and {n} from the cache', kernels('--target', 'cuda:sm_80'))
+            self.assertIn(f'{n} compiled and 0', kernels('--target', 'cuda:sm_86'))  # another architecture, other code
+            self.assertIn('no code for this GPU (sm_300)', kernels('--target', 'cuda:sm_300', code=1))
+            # What is in the cache needs no NVRTC any more.
+            if os.path.isabs(library):
+                os.symlink(library, link)
+                kernels('--target', 'cuda:sm_80', '--nvrtc', link)
+                os.remove(link)
+                self.assertIn(f'{n} from the cache', kernels('--target', 'cuda:sm_80', '--nvrtc', link))
+            self.assertIn(f'{n} compiled', kernels('--target', 'cuda:sm_80', '--no-cache'))
+            for name in os.listdir(os.path.join(cache, 'kernels')):  # a damaged entry is made again
+                with open(os.path.join(cache, 'kernels', name), 'r+b') as f:
+                    f.seek(-1, 2)
+                    f.write(b'?')
+            self.assertIn(f'{n} compiled and 0', kernels('--target', 'cuda:sm_80'))
+
+            kernels('--target', 'cuda:sm_80', '--dump-kernels=' + dump)
+            names = sorted(file[:-3] for file in os.listdir(dump) if file.endswith('.cu'))
+            self.assertEqual(len(names), n)
+            texts = {}
+            for suffix in ('mir', 'cu', 'ptx', 'log', 'launch'):
+                with open(os.path.join(dump, f'{names[0]}.{suffix}'), encoding='utf-8') as f:
+                    texts[suffix] = f.read()
+            self.assertIn('.target sm_80', texts['ptx'])
+            self.assertIn('registers', texts['log'])
+            self.assertIn(f'{names[0]}_0: grid ', texts['launch'])
+            self.assertIn(f'{names[0]}_0(', texts['cu'])
+
+            os.mkdir(edited)
+            with open(os.path.join(edited, names[0] + '.cu'), 'w', encoding='utf-8') as f:
+                f.write(texts['cu'] + '// edited\n')
+            self.assertIn(f'1 compiled and {n - 1} from', kernels('--target', 'cuda:sm_80', '--kernel-override', edited))
+            with open(os.path.join(edited, names[0] + '.cu'), 'w', encoding='utf-8') as f:
+                f.write(texts['cu'] + 'this is no CUDA\n')
+            said = kernels('--target', 'cuda:sm_80', '--kernel-override', edited, code=1)
+            self.assertIn(names[0], said)
+            self.assertIn(': this is no CUDA', said)
+            self.assertIn('note: IR: ', said)
+            self.assertIn('note: log: ', said)
 
     def test_doctor_and_ptx(self):
         r = run(muse_run, 'doctor', '--json')

@@ -25,6 +25,8 @@ SIXTH_STEP = {'hybrid-dense': 5e-4}
 
 @unittest.skipUnless(CASES, f'there are no reference cases in {GOLDEN!r} (meson option golden_dir)')
 class Golden(programs.Scratch):
+    device = ()  # options of muse-run; the GPU's tests have others
+
     def check_case(self, name):
         bar = BITNET if 'bitnet' in name else DENSE
         folder = os.path.join(GOLDEN, name)
@@ -34,7 +36,7 @@ class Golden(programs.Scratch):
         params = os.path.join(folder, 'params.safetensors')
         plan, out = self.path('case.plan'), self.path('out.safetensors')
         run('musec', os.path.join(folder, 'config.yaml'), '-o', plan)
-        run('muse-run', 'tensors', plan, '--params', params, '--tokens', file, '--out', out)
+        run('muse-run', 'tensors', plan, '--params', params, '--tokens', file, '--out', out, *self.device)
         got, want, worst = load(out), load(file), {}
         self.assertLessEqual(abs(got['loss'].data[0] - expected['loss']), bar['loss'])
         self.assertEqual(set(want) - {'tokens'}, set(got) - {'loss'})
@@ -47,7 +49,7 @@ class Golden(programs.Scratch):
                 self.assertLessEqual(error, bar[kind])
                 if kind == 'gradient' and bar['cosine']:
                     self.assertGreaterEqual(cosine(got[tensor].data, want[tensor].data), bar['cosine'])
-        done = run('muse-run', 'train', plan, '--params', params, '--tokens', file, '--json')
+        done = run('muse-run', 'train', plan, '--params', params, '--tokens', file, '--json', *self.device)
         steps = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual(len(steps), len(expected['train_losses']))
         for i, step in enumerate(steps):

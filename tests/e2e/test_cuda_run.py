@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Whole models on a GPU: the reference cases, mixed precision, the CPU's training steps, determinism, resuming, decoding.
+Without a GPU, a driver or NVRTC everything is skipped.
+
+What the CPU computes is computed here where that is possible (libmuse-cpu.so needs LLVM), and otherwise taken from the
+file that MUSE_CPU_REFERENCE names; `test_cuda_run.py --write-reference FILE` writes it elsewhere.
+"""
+import hashlib
+import json
+import math
+import os
+import random
+import sys
+import unittest
+
+import programs
+import test_golden
+from programs import cosine, load, relative_error, run
+
+DEVICE = ('--device', 'cuda')
+REFERENCE = os.environ.get('MUSE_CPU_REFERENCE', '')
+
+
+def missing():
+    """Why nothing can run on a GPU here, or None."""
+    done = run('muse-run', 'doctor', '--json', status=None)
+    try:
+        report = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return f'muse-run doctor says: {done.stderr}'
+    if not report.get('gpus'):
+        return report.get('gpu', 'there is no GPU')
+    return report.get('nvrtc_missing') or report.get('nvrtc_problem')
+
+
+MISSING = None if '--write-reference' in sys.argv else missing()
+
+# Small, but with every kind of kernel: both mixers and the hybrid, documents, trits and plain weights.
+BASE = '''vocab_size: 257
+tokenizer: bytes
+eos_token_id: 256
+d_model: 64
+n_layers: 2
+n_seq: 48
+num_heads: 2
+local_window: 16
+batch_size: 2
+warmup_steps: 2
+max_steps: 10
+learning_rate: 3e-3
+save_interval: 3
+eval_interval: 0
+sample_interval: 0
+log_interval: 5
+'''
+MODELS = {
+    'dense-f32': 'use_bitnet: false\nuse_mixed_precision: false\n',
+    'bitnet-f32': 'use_mixed_precision: false\n',
+    'bitnet-mixed': 'use_mixed_precision: true\n',
+    'bitnet-int8-gradients': 'use_mixed_precision: true\ngradient_precision: int8\n',
+    'accumulation': 'use_mixed_precision: true\ngradient_accumulation_steps: 2\n',
+    'checkpointing': 'use_mixed_precision: true\nuse_gradient_checkpointing: true\n',
+    'adafactor': 'use_mixed_precision: true\noptimizer: adafactor8\n',
+    'qhtt': 'use_mixed_precision: false\nuse_htt_embedding: true\nhtt_rank: 8\n',
+    'attention': 'use_birman_schwinger: false\nuse_hybrid_attention: false\nuse_mixed_precision: false\n',
+}
+# How far losses of ten steps may be from the CPU's: rounding of another order of sums, which training amplifies.
+STEP_BARS = {'dense-f32': 1e-4, 'qhtt': 2e-2, 'attention': 1e-2, 'bitnet-f32': 1e-2}
+MIXED_BAR = 2e-2
+
+
+def rows(path, steps, n_rows, length, vocabulary):
+    """Token batches with something to learn: words in random order."""
+    draw = random.Random(3)
+    words = ['resolvent', 'trit', 'green', 'the', 'of', 'operator', 'seed', 'a', 'kernel', 'and']
+    stream = ' '.join(draw.choice(words) for _ in range(steps * n_rows * length)).encode()
+    take = iter(stream)
+    programs.tokens(path, [[[256 if draw.random() < 0.01 else next(take) % vocabulary for _ in range(length)]
+                            for _ in range(n_rows)] for _ in range(steps)])
+
+
+def losses(done):
+    return [json.loads(line)['loss'] for line in done.stdout.splitlines()]
+
+
+class Model(programs.Scratch):
+    def make(self, name):
+        plan = self.plan(BASE + MODELS[name], name=name + '.plan')
+        rows(self.path('tokens.safetensors'), 20, 2, 49, 257)
+        return plan
+
+    def train(self, plan, *args, device=DEVICE, **kwargs):
+        return run('muse-run', 'train', plan, '--tokens', self.path('tokens.safetensors'), '--json', '-q', *args, *device,
+                   **kwargs)
+
+
+def reference(test, name, plan):
+    """Losses of ten steps on the CPU."""
+    if REFERENCE:
+        with open(REFERENCE, encoding='utf-8') as f:
+            known = json.load(f)
+        if name in known:
+            return known[name]
+    done = test.train(plan, device=(), status=None)
+    if done.returncode != 0:
+        test.skipTest(f'the CPU cannot run it here ({done.stderr.strip()}) and MUSE_CPU_REFERENCE does not have it')
+    return losses(done)
+
+
+@unittest.skipIf(MISSING, MISSING)
+class Training(Model):
+    def check_steps(self, name):
+        plan = self.make(name)
+        want, got = reference(self, name, plan), losses(self.train(plan))
+        self.assertEqual(len(got), len(want))
+        off = max(abs(a - b) for a, b in zip(got, want))
+        print(f'{name}: ten steps, losses off by {off:.1e} from the CPU', flush=True)
+        self.assertLessEqual(off, STEP_BARS.get(name, MIXED_BAR))
+
+    def final(self, folder):
+        files = [self.path(folder, 'step-10', name) for name in ('model.safetensors', 'train.safetensors')]
+        return [hashlib.sha256(open(file, 'rb').read()).hexdigest() for file in files]
+
+    def check_bits(self, name):
+        plan = self.make(name)
+        self.train(plan, '-o', self.path('whole'))
+        for i in range(9):
+            self.train(plan, '-o', self.path(f'again{i}'))
+            self.assertEqual(self.final(f'again{i}'), self.final('whole'), f'replay {i}')
+        for stop in (4, 3):
+            self.train(plan, '-o', self.path('parts'), '--stop-after', stop, '--resume')
+        self.train(plan, '-o', self.path('parts'), '--resume')
+        self.assertEqual(self.final('parts'), self.final('whole'), 'resumed')
+
+    def test_bits(self):
+        self.check_bits('bitnet-int8-gradients')
+
+    def test_bits_of_adafactor(self):
+        self.check_bits('adafactor')
+
+    def test_decoding_equals_the_rows(self):
+        """Token by token as generation does it: the logits of the whole rows."""
+        for name, bar in (('dense-f32', 1e-4), ('bitnet-f32', 1e-2), ('bitnet-mixed', 5e-2)):
+            with self.subTest(model=name):
+                plan, out = self.make(name), self.path('out.safetensors')
+                run('muse-run', 'tensors', plan, '--tokens', self.path('tokens.safetensors'), '--out', out, '--decode',
+                    *DEVICE)
+                got = load(out)
+                self.assertLessEqual(relative_error(got['decode.logits'].data, got['logits'].data), bar)
+
+    def test_kernels_against_eval(self):
+        for name in ('bitnet-mixed', 'dense-f32', 'adafactor', 'qhtt'):
+            with self.subTest(model=name):
+                plan = self.make(name)
+                done = run('muse-run', 'train', plan, '--tokens', self.path('tokens.safetensors'), '--check=eval', *DEVICE)
+                print(name, next(line for line in done.stderr.splitlines() if line.startswith('check: ')), flush=True)
+
+    def test_generate(self):
+        plan = self.make('bitnet-mixed')
+        args = ('generate', plan, '--prompt', 'the kernel', '--temperature', '0', '-n', '20', '--json', '--raw', *DEVICE)
+        first, second = run('muse-run', *args), run('muse-run', *args)
+        self.assertEqual(json.loads(first.stdout)['text'], json.loads(second.stdout)['text'])
+
+    def test_bench(self):
+        plan = self.make('bitnet-mixed')
+        report = json.loads(run('muse-run', 'bench', plan, '--json', '--repeats', '2', *DEVICE).stdout)
+        self.assertGreater(report['copy_bytes_per_second'], 1e10)
+        self.assertGreater(report['int8_ops_per_second'], report['flops_per_second'])
+        self.assertTrue(all(k['seconds'] > 0 for k in report['kernels']))
+
+    def test_too_large(self):
+        plan = self.plan(BASE + 'use_mixed_precision: true\n', 'batch_size=200000', name='large.plan')
+        done = run('muse-run', 'bench', plan, *DEVICE, status=3)
+        self.assertIn('GPU memory', done.stderr)
+        self.assertIn('use_gradient_checkpointing', done.stderr)
+
+    def test_override(self):
+        """An edited source is what runs; a broken one shows IR, line and log."""
+        plan, dump, edited = self.make('dense-f32'), self.path('dump'), self.path('edited')
+        run('muse-run', 'bench', plan, '-f', 'decode', '--repeats', '1', '--dump-kernels=' + dump, *DEVICE)
+        names = sorted(n[:-3] for n in os.listdir(dump) if n.endswith('.cu'))
+        for suffix in ('mir', 'ptx', 'log', 'launch'):
+            self.assertTrue(all(os.path.getsize(os.path.join(dump, f'{n}.{suffix}')) for n in names), suffix)
+        os.mkdir(edited)
+        with open(os.path.join(dump, names[0] + '.cu'), encoding='utf-8') as f:
+            source = f.read()
+        with open(os.path.join(edited, names[0] + '.cu'), 'w', encoding='utf-8') as f:
+            f.write(source + '\nthis is no CUDA\n')
+        done = run('muse-run', 'bench', plan, '-f', 'decode', '--kernel-override', edited, *DEVICE, status=1)
+        self.assertIn(names[0], done.stderr)
+        self.assertIn('this is no CUDA', done.stderr)
+        self.assertIn('IR: ', done.stderr)
+        with open(os.path.join(edited, names[0] + '.cu'), 'w', encoding='utf-8') as f:
+            f.write(source + '\n// edited\n')
+        run('muse-run', 'bench', plan, '-f', 'decode', '--repeats', '1', '--kernel-override', edited, *DEVICE)
+
+
+for model in MODELS:
+    setattr(Training, 'test_steps_' + model.replace('-', '_'), lambda self, model=model: self.check_steps(model))
+
+
+@unittest.skipIf(MISSING, MISSING)
+class Golden(test_golden.Golden):
+    """The bars of the CPU, in f32."""
+    device = DEVICE
+
+    def check_mixed(self, name):
+        folder = os.path.join(test_golden.GOLDEN, name)
+        with open(os.path.join(folder, 'expected.json'), encoding='utf-8') as f:
+            expected = json.load(f)
+        file, params = os.path.join(folder, 'expected.safetensors'), os.path.join(folder, 'params.safetensors')
+        plan, out = self.path('case.plan'), self.path('out.safetensors')
+        run('musec', os.path.join(folder, 'config.yaml'), '--set', 'use_mixed_precision=true', '-o', plan)
+        run('muse-run', 'tensors', plan, '--params', params, '--tokens', file, '--out', out, *DEVICE)
+        got, want, worst = load(out), load(file), (1, '')
+        off = abs(got['loss'].data[0] - expected['loss'])
+        self.assertLessEqual(off, 2e-2)
+        for tensor in (t for t in sorted(want) if t.startswith('grad.')):
+            if not any(want[tensor].data):
+                continue
+            similar = cosine(got[tensor].data, want[tensor].data)
+            worst = min(worst, (similar if math.isfinite(similar) else -1, tensor))
+        print(f'{name}, mixed precision: loss off by {off:.1e}, least cosine {worst[0]:.4f} ({worst[1]})', flush=True)
+        self.assertGreaterEqual(worst[0], 0.99, worst[1])
+
+
+for case in test_golden.CASES:
+    setattr(Golden, 'test_mixed_' + case.replace('-', '_'), lambda self, case=case: self.check_mixed(case))
+
+
+def write_reference(path):
+    test = Model()
+    test.setUp()
+    known = {}
+    for name in MODELS:
+        known[name] = losses(test.train(test.make(name), device=()))
+        print(name, known[name][-1])
+    with open(path, 'w', encoding='utf-8') as f:
+        json.dump(known, f)
+    test.doCleanups()
+
+
+if __name__ == '__main__':
+    if '--write-reference' in sys.argv:
+        write_reference(sys.argv[sys.argv.index('--write-reference') + 1])
+    else:
+        programs.main()
