@@ -148,7 +148,9 @@ static void report_gpus(Report *r, const MuseCuda *cuda, MuseDiag *diag) {
   else if (n == 0) printf("%-14s none\n", "GPU");
 }
 
-static void report_nvrtc(Report *r, const MuseCuda *cuda, const char *path) {
+// Is it there, and does the driver take what it makes?
+static bool report_nvrtc(Report *r, const MuseCuda *cuda, const char *path) {
+  bool good = false;
   MuseDiag *diag = muse_diag_create();
   MuseNvrtc *nvrtc = NULL;
   if (muse_nvrtc_open(path, &nvrtc, diag) != MUSE_OK) {
@@ -161,14 +163,17 @@ static void report_nvrtc(Report *r, const MuseCuda *cuda, const char *path) {
     muse_str_appendf(&text, "%d.%d, %s, for", major, minor, muse_nvrtc_path(nvrtc));
     for (int i = 0; i < n; i++) muse_str_appendf(&text, " sm_%d", archs[i]);
     add_text(r, "nvrtc", "NVRTC", muse_str_text(&text));
-    if (cuda && muse_cuda_suits_nvrtc(cuda, major, diag) != MUSE_OK) add_text(r, "nvrtc_problem", "", reason(diag));
+    good = !cuda || muse_cuda_suits_nvrtc(cuda, major, diag) == MUSE_OK;
+    if (!good) add_text(r, "nvrtc_problem", "", reason(diag));
     muse_str_free(&text);
   }
   muse_nvrtc_close(nvrtc);
   muse_diag_destroy(diag);
+  return good;
 }
 
-static void report_cuda(Report *r, const char *nvrtc_path) {
+// Can plans run on a GPU here?
+static bool report_cuda(Report *r, const char *nvrtc_path) {
   MuseDiag *diag = muse_diag_create();
   const MuseCuda *cuda = NULL;
   if (muse_cuda_open(&cuda, diag) == MUSE_OK) {
@@ -183,7 +188,8 @@ static void report_cuda(Report *r, const char *nvrtc_path) {
     muse_str_free(&text);
   }
   muse_diag_destroy(diag);
-  report_nvrtc(r, cuda, nvrtc_path);
+  bool compiles = report_nvrtc(r, cuda, nvrtc_path);
+  return compiles && cuda && muse_cuda_device_count(cuda) > 0;
 }
 
 static MuseStatus doctor(bool json, const char *nvrtc_path, MuseDiag *diag) {
@@ -193,8 +199,16 @@ static MuseStatus doctor(bool json, const char *nvrtc_path, MuseDiag *diag) {
   report_cpu(&r);
   report_memory(&r);
   report_disk(&r, ".", "disk_free_bytes", "this folder");
-  MuseStatus status = report_generator(&r, diag);
-  report_cuda(&r, nvrtc_path);
+  MuseDiag *missing = muse_diag_create();
+  MuseStatus status = report_generator(&r, missing);
+  bool gpu = report_cuda(&r, nvrtc_path);
+  if (status != MUSE_OK && gpu) { // as it should be where only the GPU is used
+    muse_note_at(diag, (MuseLoc){0}, "plans run with --device cuda only: %s", reason(missing));
+    status = MUSE_OK;
+  } else if (status != MUSE_OK) {
+    muse_error(diag, status, "%s", reason(missing));
+  }
+  muse_diag_destroy(missing);
   MuseStatus cached = muse_cache_dir(&cache, diag);
   if (cached == MUSE_OK) {
     add_text(&r, "cache_dir", "kernel cache", muse_str_text(&cache));

@@ -55,6 +55,8 @@ log_interval: 5
 '''
 MODELS = {
     'dense-f32': 'use_bitnet: false\nuse_mixed_precision: false\n',
+    'bk-f32': 'use_bitnet: false\nuse_mixed_precision: false\nuse_hybrid_attention: false\n',
+    'bk-mixed': 'use_bitnet: false\nuse_mixed_precision: true\nuse_hybrid_attention: false\n',
     'bitnet-f32': 'use_mixed_precision: false\n',
     'bitnet-mixed': 'use_mixed_precision: true\n',
     'bitnet-int8-gradients': 'use_mixed_precision: true\ngradient_precision: int8\n',
@@ -65,7 +67,7 @@ MODELS = {
     'attention': 'use_birman_schwinger: false\nuse_hybrid_attention: false\nuse_mixed_precision: false\n',
 }
 # How far losses of ten steps may be from the CPU's: rounding of another order of sums, which training amplifies.
-STEP_BARS = {'dense-f32': 1e-4, 'qhtt': 2e-2, 'attention': 1e-2, 'bitnet-f32': 1e-2}
+STEP_BARS = {'dense-f32': 1e-4, 'bk-f32': 1e-4, 'qhtt': 2e-2, 'attention': 1e-2, 'bitnet-f32': 1e-2}
 MIXED_BAR = 2e-2
 
 
@@ -135,12 +137,15 @@ class Training(Model):
     def test_bits(self):
         self.check_bits('bitnet-int8-gradients')
 
+    def test_bits_of_plain_weights(self):
+        self.check_bits('bk-mixed')
+
     def test_bits_of_adafactor(self):
         self.check_bits('adafactor')
 
     def test_decoding_equals_the_rows(self):
         """Token by token as generation does it: the logits of the whole rows."""
-        for name, bar in (('dense-f32', 1e-4), ('bitnet-f32', 1e-2), ('bitnet-mixed', 5e-2)):
+        for name, bar in (('bk-f32', 1e-4), ('dense-f32', 1e-4), ('bitnet-f32', 1e-2), ('bitnet-mixed', 5e-2)):
             with self.subTest(model=name):
                 plan, out = self.make(name), self.path('out.safetensors')
                 run('muse-run', 'tensors', plan, '--tokens', self.path('tokens.safetensors'), '--out', out, '--decode',
@@ -149,7 +154,7 @@ class Training(Model):
                 self.assertLessEqual(relative_error(got['decode.logits'].data, got['logits'].data), bar)
 
     def test_kernels_against_eval(self):
-        for name in ('bitnet-mixed', 'dense-f32', 'adafactor', 'qhtt'):
+        for name in ('bk-f32', 'bk-mixed', 'bitnet-mixed', 'dense-f32', 'adafactor', 'qhtt'):
             with self.subTest(model=name):
                 plan = self.make(name)
                 done = run('muse-run', 'train', plan, '--tokens', self.path('tokens.safetensors'), '--check=eval', *DEVICE)
