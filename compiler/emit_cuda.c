@@ -16,19 +16,23 @@ static const struct {
     {"gather_rows", muse_emit_cuda_gather_rows},
     {"green_scan", muse_emit_cuda_green_scan},
     {"green_scan_grad", muse_emit_cuda_green_scan_grad},
+    {"int8_matmul", muse_emit_cuda_int8_matmul},
     {"map", muse_emit_cuda_map},
     {"matmul", muse_emit_cuda_matmul},
+    {"pack_trits", muse_emit_cuda_pack_trits},
     {"resolvent_scan", muse_emit_cuda_resolvent_scan},
     {"resolvent_scan_grad", muse_emit_cuda_resolvent_scan_grad},
     {"ring_write", muse_emit_cuda_ring_write},
     {"rope_table", muse_emit_cuda_rope_table},
     {"scatter_add_rows", muse_emit_cuda_scatter_add_rows},
+    {"ternary_matmul", muse_emit_cuda_ternary_matmul},
     {"transpose", muse_emit_cuda_transpose},
     {"tt_cross_entropy", muse_emit_cuda_cross_entropy},
     {"tt_cross_entropy_grad", muse_emit_cuda_cross_entropy},
     {"tt_gather", muse_emit_cuda_tt_gather},
     {"tt_gather_grad", muse_emit_cuda_tt_gather_grad},
     {"tt_matmul", muse_emit_cuda_tt_matmul},
+    {"unpack_trits", muse_emit_cuda_unpack_trits},
 };
 
 static MuseStatus (*find(const char *skeleton))(MuseCudaEmitter *e) {

@@ -35,5 +35,9 @@ MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_resolvent_scan(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_resolvent_scan_grad(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_ternary_matmul(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_int8_matmul(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_pack_trits(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_unpack_trits(MuseCudaEmitter *e);
 
 #endif

@@ -256,6 +256,7 @@ static const MuseCudaFamily families[] = {
     {"map", map_cases, map_bench_cases},
     {"matmul", muse_cuda_matmul_cases, muse_cuda_matmul_bench_cases},
     {"head", muse_cuda_head_cases, muse_cuda_head_bench_cases},
+    {"product", muse_cuda_product_cases, muse_cuda_product_bench_cases},
     {"scan", muse_cuda_scan_cases, muse_cuda_scan_bench_cases},
 };
 

@@ -12,6 +12,7 @@ typedef struct MuseCudaCase {
   bool shaky;   // whole numbers may fall to the other side of a half
   double frobenius; // unless 0, float results are bounded by this in the Frobenius norm, ||got - want|| / ||want||
   void (*fill)(int operand, MuseTensor *t); // what the operands hold; NULL: muse_support_fill
+  bool cold; // timed by turns on as many sets of buffers as no cache holds, as weights are in decoding
 } MuseCudaCase;
 
 // A family of emitters and its written cases, each a shape that an emitter treats in its own way, and large ones to be
@@ -26,6 +27,8 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_head_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_head_bench_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_product_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_product_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
 
