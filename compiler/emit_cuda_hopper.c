@@ -6,7 +6,10 @@
 static const char prelude[] =
     "#ifndef MUSE_HOPPER\n"
     "#define MUSE_HOPPER\n"
+    "#ifndef MUSE_SHARED_ADDRESS\n"
+    "#define MUSE_SHARED_ADDRESS\n"
     "FN unsigned shared_address(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }\n"
+    "#endif\n"
     "\n"
     "// Barriers in shared memory (mbarrier), by address. A phase ends when as many arrivals as barrier_init named "
     "have come\n"
