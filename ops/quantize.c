@@ -252,12 +252,17 @@ void muse_eval_bit_linear_dx(const MuseEval *eval, const MuseOp *op, const MuseT
   for (int64_t i = 0; i < M * K; i++) out->data[i] *= gamma;
 }
 
-// q = clip(stochastic_round(z / s)) with s = max|z| / 127 over the given axis; *out_scale keeps that axis as 1.
+// q = clip(stochastic_round(z / s)) with s = max|z| / 127 over the given axis; *out_scale keeps that axis as 1. A maximum
+// over rows ends its kernel, so what follows it would be a kernel of its own: there the floor and the factor, which
+// are monotone and so give the same number, are applied to the elements.
 static MuseValue *build_gradient_int8(MuseBuilder *b, MuseValue *z, int64_t axis, MuseValue *rng, int64_t stream,
                                       MuseValue **out_scale) {
-  MuseValue *top = muse_build_reduce(b, MUSE_OP_reduce_max, muse_build_unary(b, MUSE_OP_abs, z), &axis, 1);
+  const bool over_rows = axis != z->type.rank - 1;
+  MuseValue *top = muse_build_unary(b, MUSE_OP_abs, z);
+  if (!over_rows) top = muse_build_reduce(b, MUSE_OP_reduce_max, top, &axis, 1);
   top = muse_build_binary(b, MUSE_OP_max, top, muse_build_const(b, SCALE_FLOOR));
-  *out_scale = muse_build_scale(b, top, 1.0 / 127);
+  top = muse_build_scale(b, top, 1.0 / 127);
+  *out_scale = over_rows ? muse_build_reduce(b, MUSE_OP_reduce_max, top, &axis, 1) : top;
   MuseValue *ratio = muse_build_binary(b, MUSE_OP_div, z, *out_scale);
   MuseValue *rounded = muse_build_stochastic_round(b, ratio, rng, stream);
   return muse_build_cast(b, muse_build_clip(b, rounded, -127, 127), MUSE_I8);

@@ -60,22 +60,23 @@ static bool only_through(const MuseGraph *g, int i, int cut, int anchor, const b
   return true;
 }
 
-// Of the values that would be stored for maps alone, the maps can compute all from one: the latest value that all of
-// them come from. Storing it alone instead of several saves memory traffic; what is then not needed leaves the
-// epilogue.
+// Of the values that would be stored for maps alone, the maps can compute all from one: of the values that all of them
+// come from the one of the smallest type, and the latest of these. Storing it alone instead of several saves memory
+// traffic; what is then not needed leaves the epilogue.
 static void prune(MuseGraph *g, bool *member, const int *order, int n, int anchor) {
   int escaping = 0;
   for (int j = 0; j < n; j++) escaping += escape_of(g, order[j], member) == TO_MAPS;
   escaping += escape_of(g, anchor, member) == TO_MAPS;
   if (escaping == 0) return;
-  int cut = anchor;
+  int cut = anchor, bytes = 8;
   for (int j = 0; j < n; j++) { // program order: a later one replaces an earlier one
+    const MuseType type = g->op[order[j]]->results[0]->type;
+    if (muse_dtype_bytes(type.dtype) > bytes) continue;
     bool dominates = escape_of(g, anchor, member) != TO_MAPS;
     for (int k = 0; k < n && dominates; k++)
       if (escape_of(g, order[k], member) == TO_MAPS) dominates = only_through(g, order[k], order[j], anchor, member);
-    if (dominates) cut = order[j];
+    if (dominates) cut = order[j], bytes = (int)muse_dtype_bytes(type.dtype);
   }
-  if (escaping == 1 && escape_of(g, cut, member) == TO_MAPS) return; // it is the one
   bool *needed = calloc((size_t)g->n, sizeof *needed);
   mark_needed(g, cut, member, needed);
   needed[anchor] = true;

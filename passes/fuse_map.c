@@ -4,6 +4,8 @@
 // only leave the kernel.
 //   before: %2 = mul %x, %x; %3 = reduce_sum %2 {axes = [1]}; %4 = rsqrt %3; %5 = mul %x, %4; %6 = mul %5, %w
 //   after:  %6 = kernel %x, %w {skeleton = "map"} { ... }
+// Kernels of a layer that compute few elements each over the same domain, and not from one another, become one as well:
+// the maps of values a head or a channel, and what is added to gradients of vectors. A launch costs more than they do.
 // Legal because rows are independent: an element of a result depends on its own row only (terminal results on all rows,
 // and nothing in the kernel reads them), and an op joins only where no path leaves the group and comes back.
 #include "ir/base/vec.h"
@@ -11,8 +13,9 @@
 #include "passes/rewrite.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum { MAX_OPS = 64, MAX_EXTERNALS = 24 };
+enum { MAX_OPS = 64, MAX_EXTERNALS = 24, FEW_ELEMENTS = 32768, LAST_SMALL = 8 };
 
 typedef struct MapGroup {
   MuseType domain; // S, dtype irrelevant
@@ -181,8 +184,11 @@ static void candidate_groups(Fuser *f, int index, int *list, int *n, int max) {
           muse_type_elements(op->operands[k]->type) < 1024)
         continue;
       for (int e = f->g.user_start[d]; e < f->g.user_start[d + 1] && *n < max; e++) {
+        const MuseOp *user = f->g.op[f->g.users[e]];
         int user_group = f->g.group[f->g.users[e]];
-        bool seen = user_group < 0;
+        bool same_value = false; // and not another result of the op
+        for (int j = 0; j < user->n_operands; j++) same_value |= user->operands[j] == op->operands[k];
+        bool seen = user_group < 0 || !same_value;
         for (int i = 0; i < *n; i++) seen |= list[i] == user_group;
         if (!seen) list[(*n)++] = user_group;
       }
@@ -204,11 +210,33 @@ static void place(Fuser *f, int index) {
     if (f->g.head_member[list[i]] >= 0 && may_merge(f, home, list[i])) merge(f, home, list[i]);
 }
 
+// Of small groups, in the order of their first ops, each joins the first of the last few with which it may.
+static void merge_small(Fuser *f) {
+  int last[LAST_SMALL], n = 0;
+  for (int i = 0; i < f->g.n; i++) {
+    const int group = f->g.group[i];
+    if (group < 0 || f->g.first_member[group] != i || muse_type_elements(f->group[group].domain) > FEW_ELEMENTS) continue;
+    bool merged = false;
+    for (int k = 0; k < n && !merged; k++) {
+      const int into = last[k];
+      if (f->g.head_member[into] < 0 || !muse_type_same_shape(f->group[into].domain, f->group[group].domain) ||
+          f->g.op[f->g.first_member[into]]->layer != f->g.op[i]->layer || !may_merge(f, into, group))
+        continue;
+      merge(f, into, group);
+      merged = true;
+    }
+    if (merged) continue;
+    if (n == LAST_SMALL) memmove(last, last + 1, sizeof last - sizeof *last), n--;
+    last[n++] = group;
+  }
+}
+
 bool muse_pass_fuse_map(MusePassCtx *cx, MuseFunc *fn) {
   Fuser f;
   muse_graph_build(&f.g, cx->scratch, fn);
   f.group = MUSE_NEW_ARRAY(cx->scratch, MapGroup, f.g.n + 1);
   for (int i = 0; i < f.g.n; i++)
     if (is_candidate(f.g.op[i])) place(&f, i);
+  merge_small(&f);
   return muse_graph_outline(&f.g);
 }

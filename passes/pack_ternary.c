@@ -1,7 +1,7 @@
 // pack_ternary: a parameter is ternarised once per update, not once per micro-batch. ternarize ops of parameters leave
-// the
-// functions of the step; their results become buffers (role "packed") that @pack fills when a model is loaded and
-// @update refreshes right after it has written the parameter.
+// the functions of the step; their results become buffers (role "packed") that @pack fills when a model is loaded and
+// @update refreshes right after it has written the parameter. So do casts of matrices to 16 bits, of tables and of the
+// matrices that products read in mixed precision (bf16.w).
 //   before: func @grad(%w {buffer = "w"}) { %t, %g = ternarize %w; ... }
 //   after:  func @grad(%t {buffer = "trits.w"}, %g {buffer = "gamma.w"}) { ... }
 //           func @pack(%w {buffer = "w"}) { %t, %g = ternarize %w; return %t, %g }     (the same in @update, on its new
@@ -11,7 +11,8 @@
 
 #include <string.h>
 
-typedef struct Packed { const char *trits, *gamma; } Packed;
+// Buffers for the results of a ternarize, or of a cast (gamma is NULL).
+typedef struct Packed { const char *content, *gamma; } Packed;
 
 // Where a weight value comes from: a parameter argument, or the dequantised latent of one (mul(cast(w8), delta)).
 static const char *parameter_of(MuseFunc *fn, const MuseValue *w) {
@@ -56,19 +57,19 @@ static bool binds_result(const MuseFunc *fn, const char *buffer) {
   return false;
 }
 
-static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *ternarize, const MuseBuffer *param,
+static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *packing, const MuseBuffer *param,
                         const Packed *p) {
   MuseBuilder b = muse_builder_before(m, fn->body.last);
-  b.loc = ternarize->loc, b.layer = ternarize->layer, b.stage = MUSE_STAGE_UPDATE;
+  b.loc = packing->loc, b.layer = packing->layer, b.stage = MUSE_STAGE_UPDATE;
   MuseValue *w = current_value(fn, param);
   if (w->type.dtype == MUSE_I8) { // latents on a grid
     const MuseBuffer *delta = muse_module_buffer(m, muse_arena_printf(m->arena, "delta.%s", param->name));
     MUSE_ASSERT(delta != NULL);
     w = muse_build_binary(&b, MUSE_OP_mul, muse_build_cast(&b, w, MUSE_F32), muse_func_arg_for_buffer(fn, delta));
   }
-  MuseOp *op = muse_build_op(&b, MUSE_OP_ternarize, 1, &w, &ternarize->attrs);
-  append_result(m, fn, op->results[0], p->trits);
-  if (!binds_result(fn, p->gamma)) append_result(m, fn, op->results[1], p->gamma); // both orientations share it
+  MuseOp *op = muse_build_op(&b, packing->kind, 1, &w, &packing->attrs);
+  append_result(m, fn, op->results[0], p->content);
+  if (p->gamma && !binds_result(fn, p->gamma)) append_result(m, fn, op->results[1], p->gamma); // both orientations share it
 }
 
 static MuseFunc *pack_function(MuseModule *m) {
@@ -81,6 +82,19 @@ static MuseFunc *pack_function(MuseModule *m) {
   return pack;
 }
 
+static bool is_packing(const MuseOp *op) {
+  if (op->kind == MUSE_OP_ternarize) return true;
+  return op->kind == MUSE_OP_cast && op->operands[0]->type.rank == 2 &&
+         (op->results[0]->type.dtype == MUSE_BF16 || op->results[0]->type.dtype == MUSE_F16);
+}
+
+static Packed names_of(MuseModule *m, const MuseOp *op, const char *param) {
+  if (op->kind == MUSE_OP_cast)
+    return (Packed){muse_arena_printf(m->arena, "%s.%s", muse_dtype_name(op->results[0]->type.dtype), param), NULL};
+  const char *suffix = muse_op_bool(op, "transpose") ? ".transposed" : "";
+  return (Packed){muse_arena_printf(m->arena, "trits%s.%s", suffix, param), muse_arena_printf(m->arena, "gamma.%s", param)};
+}
+
 bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
   if (strcmp(fn->name, "pack") == 0 || strcmp(fn->name, "update") == 0) return false;
   MuseModule *m = cx->module;
@@ -90,21 +104,20 @@ bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
   for (MuseOp *op = fn->body.first, *next; op; op = next) {
     next = op->next;
     muse_rewrite_operands(&r, op);
-    if (op->kind != MUSE_OP_ternarize) continue;
+    if (!is_packing(op)) continue;
     const char *name = parameter_of(fn, op->operands[0]);
     if (!name) continue;
-    const char *suffix = muse_op_bool(op, "transpose") ? ".transposed" : "";
-    Packed p = {muse_arena_printf(m->arena, "trits%s.%s", suffix, name), muse_arena_printf(m->arena, "gamma.%s", name)};
-    MuseBuffer *trits = muse_module_buffer(m, p.trits), *gamma = muse_module_buffer(m, p.gamma);
-    if (!trits) {
-      trits = muse_module_add_buffer(m, p.trits, op->results[0]->type, "packed");
-      if (!gamma) gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
+    const Packed p = names_of(m, op, name);
+    MuseBuffer *content = muse_module_buffer(m, p.content), *gamma = p.gamma ? muse_module_buffer(m, p.gamma) : NULL;
+    if (!content) {
+      content = muse_module_add_buffer(m, p.content, op->results[0]->type, "packed");
+      if (p.gamma && !gamma) gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
       const MuseBuffer *param = muse_module_buffer(m, name);
       add_packing(m, pack_function(m), op, param, &p);
       MuseFunc *update = muse_module_func(m, "update");
       if (update) add_packing(m, update, op, param, &p);
     }
-    MuseValue *values[2] = {muse_func_arg_for_buffer(fn, trits), muse_func_arg_for_buffer(fn, gamma)};
+    MuseValue *values[2] = {muse_func_arg_for_buffer(fn, content), gamma ? muse_func_arg_for_buffer(fn, gamma) : NULL};
     muse_rewrite_replace_op(&r, op, values);
     changed = true;
   }

@@ -240,8 +240,10 @@ bool muse_graph_group_needs(MuseGraph *g, int group, int index) {
 enum { DROPPED = -2 }; // group of an op that is in no group and will not be placed
 enum { MAX_COPIED = 6 };
 
-// An f32 value that cheap maps compute from one 16-bit tensor of its shape and from smaller values is computed again in
-// every kernel that uses it: reading 16 bits and a few registers' work instead of storing and reading 32.
+// Some values are computed again in every kernel that uses them, instead of being stored by one:
+//   - what cheap maps compute from one 16-bit tensor of their shape and from smaller values: reading 16 bits and a few
+//     registers' work instead of storing and reading 32 (or a mask, with which the kernel may well read the tensor too);
+//   - what they compute from scalars of the function's arguments alone, which would be a kernel for one number.
 typedef struct Copies {
   MuseGraph *g;
   MuseValue ***operands; // by op: the operands of such an op, as they were before anything was placed; NULL: not one
@@ -265,10 +267,21 @@ static MuseValue *source_of(const Copies *c, int i) {
 
 static bool is_copied(Copies *c, int i) {
   const MuseOp *op = c->g->op[i];
-  if (!muse_is_cheap_map(op) || op->results[0]->type.dtype != MUSE_F32 || muse_type_last_dim(op->results[0]->type) == 1)
-    return false;
+  const MuseType type = op->n_results == 1 ? op->results[0]->type : (MuseType){0};
+  const bool rope = op->kind == MUSE_OP_rope && is_narrow(op->operands[0]->type);
+  if ((!muse_is_cheap_map(op) && !rope) || (type.dtype != MUSE_F32 && type.dtype != MUSE_BOOL)) return false;
   MuseValue *source = NULL;
   int size = 1;
+  if (type.rank == 0) {
+    for (int k = 0; k < op->n_operands; k++) {
+      const int d = muse_graph_def(c->g, op->operands[k]);
+      if (d >= 0 && !c->operands[d] && op->operands[k]->def->kind != MUSE_OP_const) return false;
+      if (d >= 0) size += c->size[d];
+    }
+    c->size[i] = size;
+    return size <= MAX_COPIED;
+  }
+  if (muse_type_last_dim(type) == 1) return false;
   for (int k = 0; k < op->n_operands; k++) {
     MuseValue *v = op->operands[k], *from = NULL;
     if (muse_type_elements(v->type) < muse_type_elements(op->results[0]->type)) continue;
@@ -301,7 +314,7 @@ static bool copied_there(const Copies *c, int d, int user) {
   if (!c->operands[d] || g->group[user] < 0 || g->group[d] == g->group[user]) return false;
   const MuseOp *op = g->op[user];
   const MuseOpClass class_ = muse_op_info(op->kind)->class_;
-  if (strcmp(g->skeleton[g->group[user]], "map") != 0 && c->size[d] > 1) return false;
+  if (strcmp(g->skeleton[g->group[user]], "map") != 0 && !muse_is_widening(g->op[d])) return false;
   return (class_ == MUSE_CLASS_MAP && op->kind != MUSE_OP_rope) || class_ == MUSE_CLASS_REDUCE ||
          op->kind == MUSE_OP_broadcast;
 }
