@@ -88,13 +88,11 @@ static MuseValue *rms(MuseLowering *lw, MuseValue *x, MuseValue *w) { return mus
 
 // ---- linear layers (section 2) ----
 
+// x in f32: a BitLinear rounds it to 8 bits, and rounding to 16 before that would only add noise.
 MuseValue *muse_block_linear(MuseLowering *lw, MuseValue *x, int layer, const char *name) {
   const MuseConfig *c = lw->cfg;
   MuseValue *w = muse_lower_layer_param(lw, layer, name);
-  if (!c->use_bitnet) {
-    if (c->use_mixed_precision) w = muse_build_cast(&lw->b, w, MUSE_BF16);
-    return muse_build_matmul(&lw->b, x, w, false, true);
-  }
+  if (!c->use_bitnet) return muse_build_matmul(&lw->b, muse_lower_act(lw, x), muse_lower_act(lw, w), false, true);
   static const char *const gradients[] = {"f32", "f32", "int8", "bf16"};
   MuseAttrList attrs = {0};
   muse_attr_set_text(lw->module, &attrs, "gradient", gradients[c->gradient_precision]);
@@ -189,13 +187,13 @@ static MuseValue *residual(MuseLowering *lw, MuseValue *x, MuseValue *y) {
 MuseValue *muse_block_ffn(MuseLowering *lw, MuseValue *x, int layer) {
   muse_lower_at(lw, "ffn_mult", layer);
   MuseValue *h = rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "ffn_norm.weight"));
-  MuseValue *u = muse_lower_act(lw, muse_block_linear(lw, muse_lower_act(lw, h), layer, "ffn.up.weight"));
+  MuseValue *u = muse_lower_act(lw, muse_block_linear(lw, h, layer, "ffn.up.weight"));
   muse_lower_at(lw, "ffn_activation", layer);
   MuseValue *act = lw->cfg->ffn_activation == MUSE_FFN_GELU ? gelu(lw, muse_lower_f32(lw, u))
                                                             : relu2(lw, muse_lower_f32(lw, u));
   MuseValue *mid = rms(lw, act, muse_lower_layer_param(lw, layer, "ffn.mid_norm.weight"));
   muse_lower_at(lw, "ffn_mult", layer);
-  return residual(lw, x, muse_block_linear(lw, muse_lower_act(lw, mid), layer, "ffn.down.weight"));
+  return residual(lw, x, muse_block_linear(lw, mid, layer, "ffn.down.weight"));
 }
 
 MuseValue *muse_block_mixer_out(MuseLowering *lw, MuseValue *x, MuseValue *mixed, int layer) {
@@ -203,7 +201,7 @@ MuseValue *muse_block_mixer_out(MuseLowering *lw, MuseValue *x, MuseValue *mixed
   MuseValue *flat = muse_build_reshape(&lw->b, muse_lower_act(lw, mixed), 2,
                                        (int64_t[]){lw->B * lw->T, lw->cfg->d_model});
   MuseValue *h = rms(lw, muse_lower_f32(lw, flat), muse_lower_layer_param(lw, layer, "mixer.out_norm.weight"));
-  return residual(lw, x, muse_block_linear(lw, muse_lower_act(lw, h), layer, "mixer.o.weight"));
+  return residual(lw, x, muse_block_linear(lw, h, layer, "mixer.o.weight"));
 }
 
 // ---- mixers (section 4) ----
@@ -213,7 +211,7 @@ static void bk_inputs(MuseLowering *lw, MuseValue *h, int layer, MuseMixerInputs
   int64_t H = lw->cfg->num_heads, d = lw->cfg->d_model / H;
   muse_lower_at(lw, "use_birman_schwinger", layer);
   MuseValue *w = muse_lower_act(lw, muse_lower_layer_param(lw, layer, "mixer.potential.weight"));
-  MuseValue *p = muse_build_matmul(b, h, w, false, true);
+  MuseValue *p = muse_build_matmul(b, muse_lower_act(lw, h), w, false, true);
   p = muse_build_binary(b, MUSE_OP_add, p, muse_lower_layer_param(lw, layer, "mixer.potential.bias"));
   in->kappa = muse_build_reshape(b, muse_build_unary(b, MUSE_OP_softplus, p), 3, (int64_t[]){lw->B, lw->T, H});
   in->eta = muse_build_unary(b, MUSE_OP_exp, muse_lower_layer_param(lw, layer, "mixer.log_eta"));
@@ -267,8 +265,7 @@ static void window_inputs(MuseLowering *lw, int layer, MuseMixerInputs *in) {
 void muse_block_mixer_inputs(MuseLowering *lw, MuseValue *x, int layer, MuseMixerInputs *in) {
   memset(in, 0, sizeof *in);
   muse_lower_at(lw, "d_model", layer);
-  MuseValue *h = muse_lower_act(lw,
-                                rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "mixer_norm.weight")));
+  MuseValue *h = rms(lw, muse_lower_f32(lw, x), muse_lower_layer_param(lw, layer, "mixer_norm.weight"));
   in->q = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.q.weight")));
   in->k = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.k.weight")));
   in->v = muse_lower_heads(lw, muse_lower_act(lw, muse_block_linear(lw, h, layer, "mixer.v.weight")));
@@ -292,6 +289,7 @@ MuseValue *muse_block_gate(MuseLowering *lw, int layer, MuseValue *global, MuseV
                        muse_build_binary(b, MUSE_OP_add, e, muse_lower_layer_param(lw, layer, "mixer.gate_bias")));
   e = muse_build_reshape(b, e, 4, (int64_t[]){lw->B, lw->T, lw->cfg->num_heads, 1});
   MuseValue *rest = muse_build_binary(b, MUSE_OP_sub, muse_build_const(b, 1), e);
-  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, rms(lw, muse_lower_f32(lw, local), NULL), e),
+  local = rms(lw, muse_lower_f32(lw, local), NULL);
+  return muse_build_binary(b, MUSE_OP_add, muse_build_binary(b, MUSE_OP_mul, local, e),
                            muse_build_binary(b, MUSE_OP_mul, global, rest));
 }

@@ -46,8 +46,8 @@ MuseValue *muse_block_mixer_out(MuseLowering *lw, MuseValue *x, MuseValue *mixed
 MuseValue *muse_block_logits(MuseLowering *lw, MuseValue *x);             // after the last layer -> [M,V]
 MuseValue *muse_block_loss(MuseLowering *lw, MuseValue *x);               // -> f32[]
 
-// What a mixer computes from h = rms(x; mixer_norm), before anything runs along the text. The tensors with a dimension d
-// are in the storage type of activations, the others f32.
+// What a mixer computes from h = rms(x; mixer_norm), before anything runs along the text. The tensors with a dimension
+// d are in the storage type of activations, the others f32.
 typedef struct MuseMixerInputs {
   MuseValue *q, *k, *v;      // [B,T,H,d]
   MuseValue *kappa, *eta;    // [B,T,H], [H]; BK

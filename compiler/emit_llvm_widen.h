@@ -4,8 +4,8 @@
 #include "compiler/emit_llvm.h"
 #include "compiler/emit_llvm_builder.h"
 
-// Emits a kernel, with the stages of skel_widen.h around it where it needs them. Between these two muse_llvm_operand and
-// muse_llvm_result give the f32 copies, and stages are numbered from 1.
+// Emits a kernel, with the stages of skel_widen.h around it where it needs them. Between these two muse_llvm_operand
+// and muse_llvm_result give the f32 copies, and stages are numbered from 1.
 bool muse_emit_llvm_widened(MuseLlvm *ll, const MuseOp *kernel, MuseLlvmEmit emit);
 
 #endif

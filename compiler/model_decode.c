@@ -109,9 +109,10 @@ static MuseValue *window_step(Decoder *x, const MuseMixerInputs *in, int layer) 
   MuseBuilder *b = &x->lw.b;
   int64_t H = x->H, d = x->d, W = x->W;
   muse_lower_at(&x->lw, "local_window", layer);
-  MuseValue *k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), reshape(x, wide(x, in->k_score), 3, (int64_t[]){H, 1, d}),
-                      1);
-  MuseValue *v = ring(x, layer, "v", muse_type3(MUSE_F32, H, d, W), reshape(x, wide(x, in->v), 3, (int64_t[]){H, d, 1}), 2);
+  MuseValue *k = reshape(x, wide(x, in->k_score), 3, (int64_t[]){H, 1, d});
+  MuseValue *v = reshape(x, wide(x, in->v), 3, (int64_t[]){H, d, 1});
+  k = ring(x, layer, "k", muse_type3(MUSE_F32, H, W, d), k, 1);
+  v = ring(x, layer, "v", muse_type3(MUSE_F32, H, d, W), v, 2);
   MuseValue *q = reshape(x, wide(x, in->q_score), 3, (int64_t[]){H, 1, d});
   MuseValue *score = reshape(x, muse_build_reduce_last(b, MUSE_OP_reduce_sum, mul(x, k, q)), 2, (int64_t[]){H, W});
   if (in->alpha) {

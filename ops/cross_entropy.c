@@ -1,7 +1,7 @@
 // The head: logits = x * table^T, loss = mean over rows of logsumexp(logits) - logits[target], in nats. The table is
 // dense [V,D] (cross_entropy) or a tensor train (tt_cross_entropy). The gradient ops compute the loss on the way.
-// x and the table (the cores) are stored in one type, f32, bf16 or f16, and dx in that of x; gradients of parameters are
-// f32, since they are sums over all tokens.
+// x and the table (the cores) are stored in one type, f32, bf16 or f16, and dx in that of x; gradients of parameters
+// are f32, since they are sums over all tokens.
 #include "ops/tensor_train.h"
 
 #include "ops/hooks.h"

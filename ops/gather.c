@@ -39,8 +39,8 @@ MuseStatus muse_infer_scatter_add_rows(const MuseOp *op, MuseType *out, MuseDiag
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows takes tokens i32[B,T] as its second operand");
   if (d.rank != 3 || !muse_dtype_is_storage_float(d.dtype) || d.dim[0] != tokens.dim[0] || d.dim[1] != tokens.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "scatter_add_rows takes [B,T,D] of f32, bf16 or f16 with the B and T of the tokens as its first "
-                         "operand");
+                         "scatter_add_rows takes [B,T,D] of f32, bf16 or f16 with the B and T of the tokens as its "
+                         "first operand");
   if (rows < 1) return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "scatter_add_rows needs rows >= 1");
   out[0] = muse_type2(MUSE_F32, rows, d.dim[2]);
   return MUSE_OK;

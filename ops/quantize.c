@@ -252,9 +252,9 @@ void muse_eval_bit_linear_dx(const MuseEval *eval, const MuseOp *op, const MuseT
   for (int64_t i = 0; i < M * K; i++) out->data[i] *= gamma;
 }
 
-// q = clip(stochastic_round(z / s)) with s = max|z| / 127 over the given axis; *out_scale keeps that axis as 1. A maximum
-// over rows ends its kernel, so what follows it would be a kernel of its own: there the floor and the factor, which
-// are monotone and so give the same number, are applied to the elements.
+// q = clip(stochastic_round(z / s)) with s = max|z| / 127 over the given axis; *out_scale keeps that axis as 1. A
+// maximum over rows ends its kernel, so what follows it would be a kernel of its own: there the floor and the factor,
+// which are monotone and so give the same number, are applied to the elements.
 static MuseValue *build_gradient_int8(MuseBuilder *b, MuseValue *z, int64_t axis, MuseValue *rng, int64_t stream,
                                       MuseValue **out_scale) {
   const bool over_rows = axis != z->type.rank - 1;

@@ -14,7 +14,8 @@ MuseStatus muse_tt_check(const MuseOp *op, int first, int64_t vocab, int64_t dim
   if (c1.rank != 3 || c2.rank != 3 || phase.rank != 1 || !muse_dtype_is_storage_float(c1.dtype) ||
       c2.dtype != c1.dtype || phase.dtype != MUSE_F32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "%s takes cores [v1,r,d1] and [v2,r,d2], both f32, bf16 or f16, and f32[r] as operands %d to %d",
+                         "%s takes cores [v1,r,d1] and [v2,r,d2], both f32, bf16 or f16, and f32[r] as operands %d to "
+                         "%d",
                          name, first + 1, first + 3);
   if (c1.dim[1] != c2.dim[1] || phase.dim[0] != c1.dim[1])
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "%s: the cores and the phase have different ranks r", name);

@@ -7,8 +7,8 @@
 //                        cos_ts = clip(q_t . k_s, -1, 1): the distance of two points of the Lorentz model whose radii
 //                        are a and b and whose directions are the unit vectors q and k (law of cosines)
 //   o_t = sum_s softmax_s(x_t) v_s
-// A clamped max or clip passes no gradient. q, k, v, o and their gradients are stored in one type, f32, bf16 or f16; a, b,
-// scale and theirs are f32.
+// A clamped max or clip passes no gradient. q, k, v, o and their gradients are stored in one type, f32, bf16 or f16; a,
+// b, scale and theirs are f32.
 #include "ops/hooks.h"
 
 #include <math.h>

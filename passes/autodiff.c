@@ -3,7 +3,8 @@
 //   before: func @grad(%w {buffer = "w"}, ...) {differentiate = true} { ...; return %loss }
 //   after:  ... backward ops (stage backward, layer of the op they belong to) ...; return %loss, %dw
 // Cotangents of 16-bit values are rounded to their type, as the values are: each contribution, for it may cross memory,
-// and their sum, which is made in f32. Where a value is computed from parameters alone (a table stored in bf16) they stay
+// and their sum, which is made in f32. So are those of the f32 values that BitLinears take whose backward products are
+// not f32 (attribute `gradient`). Where a value is computed from parameters alone (a table stored in bf16) they stay
 // f32: they are on the way to gradients of parameters.
 // The cotangent of the loss is 1/gradient_accumulation_steps. With more than one micro-batch a step the old content of
 // grad.NAME is added, so that the caller only has to zero the buffers before the first one. A parameter kept as int8
@@ -17,24 +18,34 @@ typedef struct Autodiff {
   MusePassCtx *cx;
   MuseFunc *fn;
   MuseValue **cotangent; // by value id of the forward program; f32 where the value is narrow and several were added
-  bool *of_parameters;   // by value id: computed from parameters, their scales and constants alone
+  MuseDtype *dtype;      // by value id: what its cotangent is rounded to
   MuseValue *rng;
 } Autodiff;
 
 static bool is_narrow(MuseType type) { return type.dtype == MUSE_BF16 || type.dtype == MUSE_F16; }
 
-static void find_parameters(Autodiff *a) {
+// The type of cotangents is that of values, with the exceptions that the head of this file names.
+static void find_dtypes(Autodiff *a, int n_ids) {
   const MuseFunc *fn = a->fn;
+  bool *of_parameters = MUSE_NEW_ARRAY(a->cx->scratch, bool, n_ids + 1); // and of their scales and constants alone
   for (int i = 0; i < fn->body.n_args; i++) {
     const char *name = muse_func_arg_buffer(fn, i);
     const MuseBuffer *buffer = name ? muse_module_buffer(a->cx->module, name) : NULL;
-    a->of_parameters[fn->body.args[i]->id] =
-        buffer && (strcmp(buffer->role, "param") == 0 || strcmp(buffer->role, "scale") == 0);
+    const MuseValue *arg = fn->body.args[i];
+    of_parameters[arg->id] = buffer && (strcmp(buffer->role, "param") == 0 || strcmp(buffer->role, "scale") == 0);
+    a->dtype[arg->id] = is_narrow(arg->type) && of_parameters[arg->id] ? MUSE_F32 : arg->type.dtype;
   }
   for (MuseOp *op = fn->body.first; op; op = op->next) {
     bool all = true;
-    for (int i = 0; i < op->n_operands; i++) all &= a->of_parameters[op->operands[i]->id];
-    for (int i = 0; i < op->n_results; i++) a->of_parameters[op->results[i]->id] = all;
+    for (int i = 0; i < op->n_operands; i++) all &= of_parameters[op->operands[i]->id];
+    for (int i = 0; i < op->n_results; i++) {
+      const MuseValue *v = op->results[i];
+      of_parameters[v->id] = all;
+      a->dtype[v->id] = is_narrow(v->type) && all ? MUSE_F32 : v->type.dtype;
+    }
+    if (op->kind == MUSE_OP_bit_linear && strcmp(muse_op_text(op, "gradient"), "f32") != 0 &&
+        op->operands[0]->type.dtype == MUSE_F32 && !of_parameters[op->operands[0]->id])
+      a->dtype[op->operands[0]->id] = MUSE_BF16;
   }
 }
 
@@ -46,13 +57,13 @@ static bool wants_rng(const MuseFunc *fn) {
 
 static void accumulate(Autodiff *a, MuseBuilder *b, MuseValue *v, MuseValue *c) {
   MuseValue **slot = &a->cotangent[v->id];
-  if (!a->of_parameters[v->id]) c = muse_build_cast(b, c, v->type.dtype);
+  const MuseDtype wide = is_narrow(v->type) ? MUSE_F32 : v->type.dtype;
+  c = muse_build_cast(b, c, a->dtype[v->id]);
   if (!*slot) {
     *slot = c;
     return;
   }
-  MuseDtype dtype = is_narrow(v->type) ? MUSE_F32 : v->type.dtype;
-  *slot = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, dtype), muse_build_cast(b, c, dtype));
+  *slot = muse_build_binary(b, MUSE_OP_add, muse_build_cast(b, *slot, wide), muse_build_cast(b, c, wide));
 }
 
 static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
@@ -65,7 +76,9 @@ static void differentiate_op(Autodiff *a, MuseOp *op, MuseOp *before) {
   b.loc = op->loc, b.layer = op->layer, b.stage = MUSE_STAGE_BACKWARD;
   for (int i = 0; i < op->n_results; i++) {
     const MuseValue *v = op->results[i];
-    if (d_results[i] && !a->of_parameters[v->id]) d_results[i] = muse_build_cast(&b, d_results[i], v->type.dtype);
+    if (!d_results[i]) continue;
+    d_results[i] = muse_build_cast(&b, d_results[i], a->dtype[v->id]);
+    if (v->type.dtype == MUSE_F32) d_results[i] = muse_build_cast(&b, d_results[i], MUSE_F32);
   }
   MuseGrad g = {.b = &b, .op = op, .d_results = d_results, .d_operands = d_operands, .rng = a->rng};
   muse_op_grad(&g);
@@ -132,8 +145,8 @@ bool muse_pass_autodiff(MusePassCtx *cx, MuseFunc *fn) {
   }
   int n_ids = muse_func_number(fn);
   a.cotangent = MUSE_NEW_ARRAY(cx->scratch, MuseValue *, n_ids + 1);
-  a.of_parameters = MUSE_NEW_ARRAY(cx->scratch, bool, n_ids + 1);
-  find_parameters(&a);
+  a.dtype = MUSE_NEW_ARRAY(cx->scratch, MuseDtype, n_ids + 1);
+  find_dtypes(&a, n_ids);
   int64_t micro_batches = muse_attr_int_or(&cx->module->attrs, "gradient_accumulation_steps", 1);
   MuseBuilder b = muse_builder_before(cx->module, ret);
   b.layer = -1, b.stage = MUSE_STAGE_BACKWARD;

@@ -6,8 +6,9 @@
 //   after:  %1 = rope %0, %t; %2 = mul %1, %row                              (rope reads memory, so this is one kernel)
 // Legal because a view of a view is a view, and x+0, x*1, cast to its own type, double negation and a reduction over
 // dimensions of 1 are x (x+0 only turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the
-// constant +0 alone). A rotation is linear, so it may stand before a scaling of the row: done for 16-bit tensors only, so
-// that programs in f32 keep their bits, and after autodiff, since each operand of 16 bits rounds its share of a cotangent.
+// constant +0 alone). A rotation is linear, so it may stand before a scaling of the row: done for 16-bit tensors only,
+// so that programs in f32 keep their bits, and after autodiff, since each operand of 16 bits rounds its share of a
+// cotangent.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 

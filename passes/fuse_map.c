@@ -215,7 +215,8 @@ static void merge_small(Fuser *f) {
   int last[LAST_SMALL], n = 0;
   for (int i = 0; i < f->g.n; i++) {
     const int group = f->g.group[i];
-    if (group < 0 || f->g.first_member[group] != i || muse_type_elements(f->group[group].domain) > FEW_ELEMENTS) continue;
+    if (group < 0 || f->g.first_member[group] != i) continue;
+    if (muse_type_elements(f->group[group].domain) > FEW_ELEMENTS) continue;
     bool merged = false;
     for (int k = 0; k < n && !merged; k++) {
       const int into = last[k];

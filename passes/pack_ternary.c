@@ -69,7 +69,8 @@ static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *packing, cons
   }
   MuseOp *op = muse_build_op(&b, packing->kind, 1, &w, &packing->attrs);
   append_result(m, fn, op->results[0], p->content);
-  if (p->gamma && !binds_result(fn, p->gamma)) append_result(m, fn, op->results[1], p->gamma); // both orientations share it
+  if (p->gamma && !binds_result(fn, p->gamma)) // both orientations share it
+    append_result(m, fn, op->results[1], p->gamma);
 }
 
 static MuseFunc *pack_function(MuseModule *m) {
@@ -92,7 +93,8 @@ static Packed names_of(MuseModule *m, const MuseOp *op, const char *param) {
   if (op->kind == MUSE_OP_cast)
     return (Packed){muse_arena_printf(m->arena, "%s.%s", muse_dtype_name(op->results[0]->type.dtype), param), NULL};
   const char *suffix = muse_op_bool(op, "transpose") ? ".transposed" : "";
-  return (Packed){muse_arena_printf(m->arena, "trits%s.%s", suffix, param), muse_arena_printf(m->arena, "gamma.%s", param)};
+  return (Packed){muse_arena_printf(m->arena, "trits%s.%s", suffix, param),
+                  muse_arena_printf(m->arena, "gamma.%s", param)};
 }
 
 bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
@@ -117,7 +119,8 @@ bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
       MuseFunc *update = muse_module_func(m, "update");
       if (update) add_packing(m, update, op, param, &p);
     }
-    MuseValue *values[2] = {muse_func_arg_for_buffer(fn, content), gamma ? muse_func_arg_for_buffer(fn, gamma) : NULL};
+    MuseValue *values[2] = {muse_func_arg_for_buffer(fn, content), NULL};
+    if (gamma) values[1] = muse_func_arg_for_buffer(fn, gamma);
     muse_rewrite_replace_op(&r, op, values);
     changed = true;
   }

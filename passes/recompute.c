@@ -4,7 +4,8 @@
 //   after:  backward: %r2 = max %u, %0; %d = mul %g, %r2     (only %u is kept)
 // Legal because maps are pure; random ones draw the same numbers from their op id. What counts as "in memory anyway":
 // arguments, results of ops that are not maps, row values, 16- and 8-bit values (a cast to these is where a value is
-// stored), and the scaled result of an integer product (its int32 sum never leaves the registers). Transcendental maps over full-size values are kept rather than repeated.
+// stored), and the scaled result of an integer product (its int32 sum never leaves the registers). Transcendental
+// maps over full-size values are kept rather than repeated.
 #include "passes/analysis.h"
 #include "passes/rewrite.h"
 

@@ -242,7 +242,7 @@ enum { MAX_COPIED = 6 };
 
 // Some values are computed again in every kernel that uses them, instead of being stored by one:
 //   - what cheap maps compute from one 16-bit tensor of their shape and from smaller values: reading 16 bits and a few
-//     registers' work instead of storing and reading 32 (or a mask, with which the kernel may well read the tensor too);
+//     registers' work instead of storing and reading 32 (or a mask, whose reader may well read the tensor too);
 //   - what they compute from scalars of the function's arguments alone, which would be a kernel for one number.
 typedef struct Copies {
   MuseGraph *g;
