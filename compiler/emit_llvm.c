@@ -133,7 +133,8 @@ static MuseStatus build_module(MuseLlvm *ll, MuseLlvmEmit emit, const MuseOp *ke
   LLVMSetModuleDataLayout(ll->module, layout);
   LLVMDisposeTargetData(layout);
   ll->kernel = kernel;
-  if (!muse_emit_llvm_widened(ll, kernel, emit) || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
+  const bool emitted = muse_emit_llvm_widened(ll, kernel, emit);
+  if (!emitted || ll->status != MUSE_OK) return ll->status != MUSE_OK ? ll->status : MUSE_ERR_FAILED;
   char *message = NULL;
   if (LLVMVerifyModule(ll->module, LLVMReturnStatusAction, &message)) {
     MuseStatus status = muse_error_at(

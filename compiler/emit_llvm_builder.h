@@ -36,7 +36,7 @@ typedef struct MuseLlvm {
   LLVMValueRef workspace, rng_ids;    // pointers
   LLVMValueRef begin, end, iteration; // i64
   LLVMValueRef scratch;               // pointer
-  const MuseWiden *widen;             // NULL, or which operands and results are f32 copies; stages are then counted from 1
+  const MuseWiden *widen;             // NULL, or the f32 copies of operands and results; stages count from 1 then
 } MuseLlvm;
 
 // Records a failure (the first one counts) and returns false, for `return muse_llvm_fail(...)` in emitters.
