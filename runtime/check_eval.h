@@ -5,9 +5,13 @@
 
 // --check=eval: runs functions of a plan kernel by kernel and holds each result against the exact evaluation of the
 // kernel's body on the same operands, in doubles. Slow; meant for small configurations and for finding a wrong kernel.
+// A kernel that takes the oracle long is compared once. One that it cannot do in minutes is run at smaller shapes on
+// pieces of its operands where the device can do that (a GPU), and is otherwise left out.
 
 typedef struct MuseCheckReport {
   int n_calls, n_checked, n_too_large;
+  int n_cut;         // kernels too large for the oracle that were compared at smaller shapes
+  int n_known;       // large calls of kernels that had been compared before
   double worst;       // largest error of the checked calls: |x - exact| / |exact| over a result (Euclidean norms)
   MuseStr worst_call; // where
 } MuseCheckReport;

@@ -71,7 +71,8 @@ static bool create_bed(const MuseCudaExecutor *e, const MuseOp *kernel, size_t w
       return false;
   for (int i = 0; i < kernel->n_results; i++)
     if (!add_memory(e, bed, (size_t)muse_type_bytes(kernel->results[i]->type), 0)) return false;
-  return add_memory(e, bed, workspace, 0);
+  // Filling is on another stream than the launches.
+  return add_memory(e, bed, workspace, 0) && e->cuda->context_synchronize() == 0;
 }
 
 static int ascending(const void *a, const void *b) { return *(const float *)a < *(const float *)b ? -1 : 1; }

@@ -170,6 +170,13 @@ const void *muse_visit_result(const MuseKernelVisit *visit, int result) {
   return visit->value(visit, visit->kernel->n_operands + result);
 }
 
+bool muse_executor_can_try(const MuseExecutor *e) { return e->device->try_kernel != NULL; }
+
+MuseStatus muse_executor_try(MuseExecutor *e, const MuseOp *kernel, const void *const *operands, void *const *results,
+                             MuseDiag *diag) {
+  return e->device->try_kernel(e, kernel, operands, results, diag);
+}
+
 MuseStatus muse_executor_time(MuseExecutor *e, const char *function, double *out_seconds, MuseDiag *diag) {
   int f;
   MUSE_TRY(prepared(e, function, &f, diag));

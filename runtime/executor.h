@@ -95,6 +95,11 @@ MuseStatus muse_executor_trace(MuseExecutor *executor, const char *function, Mus
 const void *muse_visit_operand(const MuseKernelVisit *visit, int operand);
 const void *muse_visit_result(const MuseKernelVisit *visit, int result);
 
+// Runs one kernel, which need not be of the plan, on host memory; for devices where muse_executor_can_try.
+bool muse_executor_can_try(const MuseExecutor *executor);
+MuseStatus muse_executor_try(MuseExecutor *executor, const MuseOp *kernel, const void *const *operands,
+                             void *const *results, MuseDiag *diag);
+
 // Runs a function and measures each call: out_seconds [calls of the function].
 MuseStatus muse_executor_time(MuseExecutor *executor, const char *function, double *out_seconds, MuseDiag *diag);
 // What the device reaches in plain loops.

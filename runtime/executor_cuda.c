@@ -180,6 +180,7 @@ static const MuseDeviceFunctions functions = {.destroy = destroy,
                                               .zero = zero,
                                               .snapshot = muse_cuda_snapshot,
                                               .trace = muse_cuda_trace,
+                                              .try_kernel = muse_cuda_try,
                                               .time = muse_cuda_time,
                                               .peaks = muse_cuda_peaks};
 

@@ -72,6 +72,10 @@ MuseStatus muse_cuda_trace(MuseExecutor *e, int function, MuseKernelVisitFn befo
                            void *context, MuseDiag *diag);
 MuseStatus muse_cuda_time(MuseExecutor *e, int function, double *out_seconds, MuseDiag *diag);
 
+// cuda_try.c: a kernel by itself.
+MuseStatus muse_cuda_try(MuseExecutor *e, const MuseOp *kernel, const void *const *operands, void *const *results,
+                         MuseDiag *diag);
+
 // cuda_peaks.c
 MuseStatus muse_cuda_peaks(MuseExecutor *e, MusePeaks *out, MuseDiag *diag);
 

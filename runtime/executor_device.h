@@ -21,6 +21,9 @@ typedef struct MuseDeviceFunctions {
   MuseStatus (*snapshot)(MuseExecutor *e, const int *buffers, int n, MuseSnapshot **out, MuseDiag *diag); // NULL: no
   MuseStatus (*trace)(MuseExecutor *e, int function, MuseKernelVisitFn before, MuseKernelVisitFn after, void *context,
                       MuseDiag *diag);
+  // NULL: no
+  MuseStatus (*try_kernel)(MuseExecutor *e, const MuseOp *kernel, const void *const *operands, void *const *results,
+                           MuseDiag *diag);
   MuseStatus (*time)(MuseExecutor *e, int function, double *out_seconds, MuseDiag *diag);
   MuseStatus (*peaks)(MuseExecutor *e, MusePeaks *out, MuseDiag *diag);
 } MuseDeviceFunctions;
