@@ -17,7 +17,7 @@ typedef struct MuseCudaResolvent {
   long long B, T, H, D;
   long long C, chunks, items; // tokens of a chunk; chunks of a row; chunks of all heads and rows
   int buffers;                // 2: both parts of a state lie in shared memory at once
-  int processors;
+  int split;                  // warps that share the columns of 16 tokens
   int64_t shared, blocks; // of the launch that computes the chunks, of C / 16 warps
   int64_t state_bytes, factor_bytes;
 } MuseCudaResolvent;
@@ -31,7 +31,12 @@ MuseStatus muse_cuda_resolvent_mma_grad(MuseCudaEmitter *e, const MuseCudaResolv
 void muse_cuda_resolvent_mma_prelude(MuseCudaEmitter *e);
 void muse_cuda_resolvent_factors(MuseCudaEmitter *e, const MuseCudaResolvent *r, int64_t from_begin, int64_t to_end,
                                  int64_t ends);
-void muse_cuda_resolvent_states(MuseCudaEmitter *e, const MuseCudaResolvent *r, bool reverse, int left, int right,
-                                int64_t factor, int64_t ends, int64_t states);
+typedef struct MuseCudaStates {
+  bool reverse;
+  int left, right;
+  int64_t factor, ends, states;
+} MuseCudaStates;
+// One walk over the chunks, or two that do not need each other.
+void muse_cuda_resolvent_states(MuseCudaEmitter *e, const MuseCudaResolvent *r, int n, const MuseCudaStates *s);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "compiler/nvrtc.h"
 #include "compiler/emit_cuda.h"
+#include "ir/text.h"
 #include "tests/unit/cuda_cases.h"
 
 #include <stdio.h>
@@ -109,6 +110,23 @@ static int collect(int argc, char **argv, int *out_left_out) {
   return n;
 }
 
+// Cases that differ in the values of their operands alone are compiled once.
+static int leave_out_twins(int n) {
+  MuseMap *seen = muse_map_create();
+  MuseStr text = {0};
+  int kept = 0;
+  for (int i = 0; i < n; i++) {
+    muse_str_clear(&text);
+    muse_kernel_print_canonical(cases[i].module, cases[i].kernel, &text);
+    if (muse_map_get(seen, muse_str_text(&text))) continue;
+    muse_map_put(seen, muse_str_text(&text), cases[i].kernel);
+    cases[kept++] = cases[i];
+  }
+  muse_str_free(&text);
+  muse_map_destroy(seen);
+  return kept;
+}
+
 int main(int argc, char **argv) {
   const char *path = NULL, *only = NULL;
   int show = -1, first = 1, passed = 0, failed = 0;
@@ -126,6 +144,7 @@ int main(int argc, char **argv) {
   }
   int left_out, n = collect(argc - first, argv + first, &left_out);
   if (n < 1) return 2;
+  n = leave_out_twins(n);
   if (show >= 0 && show < n) {
     MuseStr text = {0};
     MuseCudaLaunches launches;
