@@ -119,12 +119,16 @@ static MuseStatus grow(MuseCudaExecutor *e, size_t need, const char *what, CudaP
   return MUSE_OK;
 }
 
+MuseStatus muse_cuda_take_group(MuseCudaExecutor *e, MuseCudaGroup *group, MuseDiag *diag) {
+  if (group->memory || group->bytes == 0) return MUSE_OK;
+  group->needed = true;
+  MUSE_TRY(check_fit(e, (Need){0}, diag));
+  return take(e, group->bytes, "memory for the tensors of the plan", &group->memory, diag);
+}
+
 static MuseStatus take_memory(MuseCudaExecutor *e, Need need, MuseDiag *diag) {
-  for (int g = 0; g < MUSE_CUDA_GROUPS; g++) {
-    MuseCudaGroup *group = &e->group[g];
-    if (!group->needed || group->memory || group->bytes == 0) continue;
-    MUSE_TRY(take(e, group->bytes, "memory for the tensors of the plan", &group->memory, diag));
-  }
+  for (int g = 0; g < MUSE_CUDA_GROUPS; g++)
+    if (e->group[g].needed) MUSE_TRY(muse_cuda_take_group(e, &e->group[g], diag));
   MUSE_TRY(grow(e, need.slab, "working memory", &e->slab, &e->slab_bytes, diag));
   return grow(e, need.workspace, "workspace of kernels", &e->workspace, &e->workspace_bytes, diag);
 }

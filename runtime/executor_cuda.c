@@ -81,31 +81,33 @@ CudaPointer muse_cuda_buffer(const MuseCudaExecutor *e, int buffer) {
   return g->memory ? g->memory + e->offset_of[buffer] : 0;
 }
 
-static MuseStatus not_taken(const MuseCudaExecutor *e, int buffer, MuseDiag *diag) {
-  return muse_error(diag, MUSE_ERR_FAILED, "buffer '%s' is not on the GPU, since no prepared function uses it",
-                    e->plan->module->buffers[buffer]->name);
+// A buffer that no prepared function uses, but the host does, is taken now.
+static MuseStatus place(MuseCudaExecutor *e, int buffer, CudaPointer *out, MuseDiag *diag) {
+  if (!muse_cuda_buffer(e, buffer)) MUSE_TRY(muse_cuda_take_group(e, &e->group[e->group_of[buffer]], diag));
+  *out = muse_cuda_buffer(e, buffer);
+  return MUSE_OK;
 }
 
 static MuseStatus write_buffer(MuseExecutor *base, int buffer, int64_t offset, const void *data, size_t bytes,
                                MuseDiag *diag) {
   MuseCudaExecutor *e = muse_cuda_executor(base);
-  CudaPointer p = muse_cuda_buffer(e, buffer);
-  if (!p) return not_taken(e, buffer, diag);
+  CudaPointer p;
+  MUSE_TRY(place(e, buffer, &p, diag));
   return muse_cuda_transfer_write(e->transfer, p + (CudaPointer)offset, data, bytes, diag);
 }
 
 static MuseStatus read_buffer(MuseExecutor *base, int buffer, int64_t offset, void *out, size_t bytes,
                               MuseDiag *diag) {
   MuseCudaExecutor *e = muse_cuda_executor(base);
-  CudaPointer p = muse_cuda_buffer(e, buffer);
-  if (!p) return not_taken(e, buffer, diag);
+  CudaPointer p;
+  MUSE_TRY(place(e, buffer, &p, diag));
   return muse_cuda_transfer_read(e->transfer, out, p + (CudaPointer)offset, bytes, diag);
 }
 
 static MuseStatus fetch(MuseExecutor *base, int buffer, void *out, size_t bytes, MuseDiag *diag) {
   MuseCudaExecutor *e = muse_cuda_executor(base);
-  CudaPointer p = muse_cuda_buffer(e, buffer);
-  if (!p) return not_taken(e, buffer, diag);
+  CudaPointer p;
+  MUSE_TRY(place(e, buffer, &p, diag));
   return muse_cuda_transfer_fetch(e->transfer, out, p, bytes, diag);
 }
 

@@ -57,6 +57,7 @@ void muse_cuda_unbind(MuseCudaExecutor *e, MuseCudaFunction *f); // calls and gr
 
 // cuda_prepare.c: from functions to calls.
 void muse_cuda_lay_out(MuseCudaExecutor *e); // buffers in groups
+MuseStatus muse_cuda_take_group(MuseCudaExecutor *e, MuseCudaGroup *group, MuseDiag *diag);
 MuseStatus muse_cuda_prepare(MuseExecutor *e, const int *functions, int n, MuseDiag *diag);
 
 // cuda_tune.c: times the variants of kernels that have several and takes the fastest; the choice is kept in the cache.
