@@ -1,4 +1,5 @@
-// Skeletons "ternary_matmul" and "int8_matmul" as CUDA C by mma.sync, for every architecture and shape.
+// Skeletons "ternary_matmul" and "int8_matmul" as CUDA C by mma.sync, for every architecture and shape. Where warpgroups
+// do better (emit_cuda_wgmma.h) this is the last variant.
 //
 // Both are tiles of BytesTile (emit_cuda_int8_prelude.c). Trits of T2 are read as they are packed and taken apart in
 // registers, in front of the matrix unit; those of T5 become T2 in a launch ahead. int8_matmul contracts over the
@@ -6,6 +7,7 @@
 // bytes are copied ahead. Sums are exact, so the choice of tiles never shows in the bits.
 #include "compiler/emit_cuda_int8.h"
 
+#include "compiler/emit_cuda_wgmma.h"
 #include "ir/base/checked.h"
 #include "ir/base/status.h"
 
@@ -221,24 +223,24 @@ static void emit_product(MuseCudaProducts *ps, bool trits) {
   emit_tiles(ps, choose(ps, trits), &sides, trits);
 }
 
-MuseStatus muse_emit_cuda_ternary_matmul(MuseCudaEmitter *e) {
+static MuseStatus emit(MuseCudaEmitter *e, bool trits) {
   MuseCudaProducts products;
   muse_cuda_products_create(&products, e);
-  muse_str_append(e->out, muse_cuda_product_prelude());
-  if (products.product[0].M <= MUSE_CUDA_FEW_ROWS) {
-    muse_cuda_emit_few_rows(&products);
+  const bool takes = muse_cuda_wgmma_takes(&products);
+  if (takes && e->variant < MUSE_CUDA_WGMMA_VARIANTS) {
+    muse_cuda_wgmma_emit(&products);
   } else {
-    muse_str_append(e->out, muse_cuda_int8_prelude());
-    emit_product(&products, true);
+    muse_str_append(e->out, muse_cuda_product_prelude());
+    if (trits && products.product[0].M <= MUSE_CUDA_FEW_ROWS) {
+      muse_cuda_emit_few_rows(&products);
+    } else {
+      muse_str_append(e->out, muse_cuda_int8_prelude());
+      emit_product(&products, trits);
+    }
   }
+  if (takes) e->launches->n_variants = MUSE_CUDA_WGMMA_VARIANTS + 1;
   return muse_cuda_products_destroy(&products);
 }
 
-MuseStatus muse_emit_cuda_int8_matmul(MuseCudaEmitter *e) {
-  MuseCudaProducts products;
-  muse_cuda_products_create(&products, e);
-  muse_str_append(e->out, muse_cuda_product_prelude());
-  muse_str_append(e->out, muse_cuda_int8_prelude());
-  emit_product(&products, false);
-  return muse_cuda_products_destroy(&products);
-}
+MuseStatus muse_emit_cuda_ternary_matmul(MuseCudaEmitter *e) { return emit(e, true); }
+MuseStatus muse_emit_cuda_int8_matmul(MuseCudaEmitter *e) { return emit(e, false); }

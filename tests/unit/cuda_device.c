@@ -2,7 +2,8 @@
 // poisoned results and workspace, two runs with the same bits, and in place wherever that is allowed. Without a driver
 // or NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [cases[:FAMILY]] [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
+//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [--variant=N] [cases[:FAMILY]] [random FIRST N]
+//     [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
 #include "compiler/emit_cuda.h"
 #include "compiler/nvrtc.h"
 #include "ir/base/checked.h"
@@ -44,6 +45,17 @@ static _Atomic int next_batch, compile_failures;
 static int n_cases;
 static const char *only; // cases whose name has this in it
 
+static int wanted_variant; // of kernels that have it; others take their last
+
+static MuseStatus emit(int i, const char *name, MuseStr *source, MuseDiag *diag) {
+  MuseStr first = {0};
+  MuseStatus status = muse_cuda_emit(cases[i].kernel, name, target, 0, &first, &launches[i], diag);
+  const int last = launches[i].n_variants - 1, variant = wanted_variant < last ? wanted_variant : last;
+  if (status == MUSE_OK) status = muse_cuda_emit(cases[i].kernel, name, target, variant, source, &launches[i], diag);
+  muse_str_free(&first);
+  return status;
+}
+
 static void compile_batch(int batch) {
   MuseDiag *diag = muse_diag_create();
   MuseStr source = {0}, log = {0};
@@ -52,7 +64,7 @@ static void compile_batch(int batch) {
   for (int i = batch * BATCH; i < n_cases && i < (batch + 1) * BATCH && status == MUSE_OK; i++) {
     char name[24];
     snprintf(name, sizeof name, "kernel%d", i);
-    status = muse_cuda_emit(cases[i].kernel, name, target, 0, &source, &launches[i], diag);
+    status = emit(i, name, &source, diag);
   }
   if (status == MUSE_OK)
     status = muse_nvrtc_compile(nvrtc, muse_str_text(&source), "batch", target, false, &cubins[batch], &log, diag);
@@ -405,6 +417,8 @@ static void bench_case(int index, CudaModule *module, double peak) {
       for (size_t b = 3; b < n; b += 4) r->operand_bytes[i][b] = 0x3e | (r->operand_bytes[i][b] & 0x80);
     if (d == MUSE_BF16)
       for (size_t b = 1; b < n; b += 2) r->operand_bytes[i][b] = 0x3e | (r->operand_bytes[i][b] & 0x80);
+    if (d == MUSE_T2) // no code 3
+      for (size_t b = 0; b < n; b++) r->operand_bytes[i][b] &= (uint8_t)~(r->operand_bytes[i][b] >> 1 & 0x55);
     if (d == MUSE_I32) for (size_t b = 0; b < n; b += 4) r->operand_bytes[i][b + 2] = r->operand_bytes[i][b + 3] = 0;
     if ((r->c->fill || token_limit(r->kernel, i)) && n <= (size_t)32 << 20) { // more take too long
       MuseArena *arena = muse_arena_create();
@@ -446,6 +460,7 @@ int main(int argc, char **argv) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
     if (strncmp(argv[first], "--only=", 7) == 0) only = argv[first] + 7;
     if (strncmp(argv[first], "--threads=", 10) == 0) n_threads = atoi(argv[first] + 10);
+    if (strncmp(argv[first], "--variant=", 10) == 0) wanted_variant = atoi(argv[first] + 10);
   }
   MuseDiag *diag = muse_diag_create();
   MuseCudaDevice device;
