@@ -104,6 +104,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
                       (long long)options->threads);
   if (options->cache_dir && !*options->cache_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
+  int index;
+  MUSE_TRY(muse_device_parse(options->device, &out->on_gpu, &index, diag));
   MUSE_TRY(open_plan(out, diag));
   MuseExecutorOptions eo = {.device = options->device,
                             .threads = (int)options->threads,
@@ -125,6 +127,17 @@ void muse_session_close(MuseSession *s) {
   *s = (MuseSession){0};
 }
 
+static void tell_memory(const MuseSession *s, MuseExecutorStats stats) {
+  MuseStr line = {0};
+  muse_executor_describe(s->executor, &line);
+  muse_str_append(&line, ": ");
+  muse_str_append_bytes(&line, (uint64_t)stats.buffer_bytes);
+  muse_str_append(&line, " of tensors, ");
+  muse_str_append_bytes(&line, (uint64_t)stats.slab_bytes);
+  fprintf(stderr, "%s of working memory\n", muse_str_text(&line));
+  muse_str_free(&line);
+}
+
 MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, MuseDiag *diag) {
   const char *present[16];
   int n = 0;
@@ -135,6 +148,7 @@ MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, Mu
   if (!s->quiet)
     fprintf(stderr, "kernels: %d, of which %d compiled now (%.1f s) and %d from the cache\n", stats.kernels,
             stats.compiled, stats.compile_seconds, stats.cached);
+  if (!s->quiet && s->on_gpu) tell_memory(s, stats);
   return MUSE_OK;
 }
 

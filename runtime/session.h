@@ -38,7 +38,7 @@ typedef struct MuseSession {
   MuseExecutor *executor;
   char *path;
   MuseHash plan_hash;       // of the plan's text
-  bool quiet, set_up;
+  bool quiet, set_up, on_gpu;
   int64_t vocab_size, batch, n_seq, n_layers, window; // V, B, T, L, W
   int64_t accumulation;     // micro-batches of a step
   int32_t eos;              // -1: none
