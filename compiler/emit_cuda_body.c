@@ -88,7 +88,7 @@ const char *muse_cuda_ref(MuseCudaBody *body, const MuseValue *value) {
   static _Thread_local int turn;
   MuseCudaValue *v = muse_cuda_value(body, value);
   char *out = text[turn++ % 8];
-  const char *index = value->def || v->level != MUSE_CUDA_PLACE ? "" : v->kept ? "[k][l]" : "[l]";
+  const char *index = value->def || v->level != MUSE_CUDA_PLACE ? "" : v->kept && !v->packed ? "[k][l]" : "[l]";
   snprintf(out, sizeof text[0], "%s%s", v->name, index);
   return out;
 }
@@ -377,7 +377,10 @@ void muse_cuda_step_load(MuseCudaBody *body) {
     MuseCudaValue *v = &body->value[i];
     const MuseOp *op = v->value->def;
     if (!v->needed) continue;
-    if (!op && !v->kept) {
+    if (!op && v->packed) {
+      muse_cuda_line(body, "%s %s[%d];", muse_cuda_type(v->value->type.dtype), v->name, body->vector);
+      muse_cuda_line(body, "unpack(%s, packed_%s[k]);", v->name, v->name);
+    } else if (!op && !v->kept) {
       muse_cuda_line(body, "%s %s[%d];", muse_cuda_type(v->value->type.dtype), v->name, body->vector);
       muse_cuda_line(body, "load(%s, p%d + column);", v->name, v->value->index);
     } else if (op && op->kind == MUSE_OP_stochastic_round) {

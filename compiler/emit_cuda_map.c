@@ -393,10 +393,13 @@ static void keep_operands(Map *m) {
   }
   int64_t budget = m->T * m->teams > 256 ? 48 : 64; // words of registers
   for (int i = 0; i < n; i++) {
-    int64_t words = muse_ceil_div((int64_t)m->K * m->V * muse_dtype_bytes(b->value[i].value->type.dtype), 4);
+    const int64_t bytes = muse_dtype_bytes(b->value[i].value->type.dtype);
+    const bool packed = bytes < 4 && m->V * bytes >= 4 && m->V * bytes <= 16;
+    int64_t words = (int64_t)m->K * m->V * (packed || bytes > 4 ? bytes : 4) / 4;
     if (reads[i] < 2 || words > budget) continue;
     budget -= words;
     b->value[i].kept = true;
+    b->value[i].packed = packed;
   }
 }
 
@@ -404,14 +407,18 @@ static void load_kept(Map *m) {
   MuseCudaBody *b = &m->body;
   bool any = false;
   for (int i = 0; i < b->n; i++) {
+    const char *type = muse_cuda_type(b->value[i].value->type.dtype);
     if (!b->value[i].kept) continue;
-    LINE("%s %s[%d][%d];", muse_cuda_type(b->value[i].value->type.dtype), b->value[i].name, m->K, m->V);
+    if (b->value[i].packed) LINE("packed<%d, %s> packed_%s[%d];", m->V, type, b->value[i].name, m->K);
+    else LINE("%s %s[%d][%d];", type, b->value[i].name, m->K, m->V);
     any = true;
   }
   if (!any) return;
   open_pieces(m);
   for (int i = 0; i < b->n; i++)
-    if (b->value[i].kept) LINE("load(%s[k], p%d + column);", b->value[i].name, b->value[i].value->index);
+    if (b->value[i].kept)
+      LINE("load(%s%s[k], p%d + column);", b->value[i].packed ? "packed_" : "", b->value[i].name,
+           b->value[i].value->index);
   close_block(m);
 }
 
@@ -502,6 +509,10 @@ static void forget_earlier_phase(Map *m) {
     }
     LINE("#pragma unroll");
     LINE("for (int k = 0; k < %d; k++)", m->K);
+    if (v->packed) {
+      LINE("  forget(packed_%s[k]);", v->name);
+      continue;
+    }
     LINE("#pragma unroll");
     LINE("  for (int l = 0; l < %d; l++) forget(%s[k][l]);", m->V, v->name);
   }
