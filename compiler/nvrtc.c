@@ -191,12 +191,16 @@ MuseStatus muse_nvrtc_compile(const MuseNvrtc *n, const char *source, const char
   if (!muse_nvrtc_knows(n, target))
     return muse_error(diag, MUSE_ERR_INPUT, "NVRTC %d.%d (%s) does not know %s", n->major, n->minor, n->path, arch);
   snprintf(option, sizeof option, "--gpu-architecture=%s", arch);
-  const char *const options[] = {option, STANDARD, ARITHMETIC, QUIET, "--ptxas-options=-v"};
+  // NVRTC 13 keeps machine code itself, and then has no log of it.
+  const char *options[7] = {option, STANDARD, ARITHMETIC, QUIET};
+  int n_options = 4;
+  if (!ptx) options[n_options++] = "--ptxas-options=-v";
+  if (n->major >= 13) options[n_options++] = "--no-cache";
   NvrtcProgram *program = NULL;
   int result = n->nvrtcCreateProgram(&program, source, name, 0, NULL, NULL);
   if (result != 0)
     return muse_error(diag, MUSE_ERR_FAILED, "NVRTC cannot take kernel %s: %s", name, n->nvrtcGetErrorString(result));
-  result = n->nvrtcCompileProgram(program, ptx ? 4 : 5, options);
+  result = n->nvrtcCompileProgram(program, n_options, options);
   take_log(n, program, out_log);
   MuseStatus status = MUSE_OK;
   if (result != 0) {

@@ -10,11 +10,12 @@
 #include <string.h>
 
 // What the oracle can do in seconds: it computes one element at a time. Of what takes it longer than an instant, one
-// call of a kernel is enough; a kernel that is cut is cut to a tenth of the limit.
+// call of a kernel is enough; what takes it longer than a second or two is cut to less where that can be.
 #define MAX_OPERATIONS 1e9
 #define MAX_ELEMENTS 2e7
 #define INSTANT 1e-2
-#define CUT 1e-1
+#define SECONDS 1e-1
+#define CUT 3e-2
 
 typedef struct Check {
   MuseSession *session;
@@ -141,17 +142,17 @@ static MuseStatus compare_cut(Check *c, const MuseKernelVisit *visit, const Muse
   return MUSE_OK;
 }
 
-static void check_cut(Check *c, const MuseKernelVisit *visit) {
+// False when that cannot be.
+static bool check_cut(Check *c, const MuseKernelVisit *visit) {
   MuseCutKernel cut = {0};
   if (!muse_executor_can_try(c->session->executor) ||
-      !muse_kernel_cut(c->session->plan->module, visit->kernel, is_small, &cut)) {
-    c->report->n_too_large++;
-    return;
-  }
+      !muse_kernel_cut(c->session->plan->module, visit->kernel, is_small, &cut))
+    return false;
   if (compare_cut(c, visit, cut.kernel) == MUSE_OK) c->report->n_cut++;
   else c->failed = true;
   c->known[visit->kernel_index] = true;
   muse_cut_free(&cut);
+  return true;
 }
 
 // ---- visits ----
@@ -166,8 +167,9 @@ static bool keep_operands(void *context, const MuseKernelVisit *visit) {
     c->report->n_known++;
     return true;
   }
+  if (share > SECONDS && check_cut(c, visit)) return true;
   if (share > 1) {
-    check_cut(c, visit);
+    c->report->n_too_large++;
     return true;
   }
   muse_arena_reset(c->arena);

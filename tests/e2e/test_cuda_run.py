@@ -47,7 +47,7 @@ local_window: 16
 batch_size: 2
 warmup_steps: 2
 max_steps: 10
-learning_rate: 3e-3
+learning_rate: 3e-4
 save_interval: 3
 eval_interval: 0
 sample_interval: 0
@@ -66,7 +66,9 @@ MODELS = {
     'qhtt': 'use_mixed_precision: false\nuse_htt_embedding: true\nhtt_rank: 8\n',
     'attention': 'use_birman_schwinger: false\nuse_hybrid_attention: false\nuse_mixed_precision: false\n',
 }
-# How far losses of ten steps may be from the CPU's: rounding of another order of sums, which training amplifies.
+# How far losses of ten steps may be from the CPU's: rounding of another order of sums, which training amplifies. (On the
+# CPU alone, a learning rate that is larger by one part in 10,000 moves the losses of a BitNet model by up to 1.2e-2 at
+# this rate, and by 4.8e-2 at 3e-3.)
 STEP_BARS = {'dense-f32': 1e-4, 'bk-f32': 1e-4, 'qhtt': 2e-2, 'attention': 1e-2, 'bitnet-f32': 1e-2}
 MIXED_BAR = 2e-2
 
@@ -174,7 +176,8 @@ class Training(Model):
         self.assertTrue(all(k['seconds'] > 0 for k in report['kernels']))
 
     def test_too_large(self):
-        plan = self.plan(BASE + 'use_mixed_precision: true\n', 'batch_size=200000', name='large.plan')
+        plan = self.plan(BASE + MODELS['bk-mixed'], 'batch_size=65536', 'n_seq=512', 'd_model=1024', 'num_heads=16',
+                         'n_layers=4', name='large.plan')
         done = run('muse-run', 'bench', plan, *DEVICE, status=3)
         self.assertIn('GPU memory', done.stderr)
         self.assertIn('use_gradient_checkpointing', done.stderr)
