@@ -226,6 +226,12 @@ static void emit_step(Map *m, int phase) {
   for (int i = 0; last && i < yield->n_operands; i++)
     if (is_stored_at_places(m, yield->operands[i])) muse_cuda_step_need(b, yield->operands[i]);
   muse_cuda_step_load(b);
+  for (int i = 0; last && i < m->n_red; i++) { // V places of a partial at once
+    const Reduction *r = &m->red[i];
+    if (!r->terminal || r->of_row_value || !r->in_memory || !r->has_columns) continue;
+    LINE("%s sum_%d[%d];", muse_cuda_type(dtype_of(r)), i, m->V);
+    LINE("load(sum_%d, part_%d + at_%d + column);", i, i, i);
+  }
   for (int i = 0; last && i < yield->n_operands; i++)
     if (is_stored_at_places(m, yield->operands[i]))
       LINE("%s y%d[%d];", muse_cuda_type(yield->operands[i]->type.dtype), i, m->V);
@@ -238,14 +244,18 @@ static void emit_step(Map *m, int phase) {
     const Reduction *r = &m->red[i];
     if (r->of_row_value || (r->terminal ? !last : r->phase != phase)) continue;
     const char *x = muse_cuda_ref(b, r->op->operands[0]), *of = operation(r->op);
-    if (r->in_memory && r->has_columns)
-      LINE("part_%d[at_%d + column + l] = %s::of(part_%d[at_%d + column + l], %s);", i, i, of, i, i, x);
+    if (r->in_memory && r->has_columns) LINE("sum_%d[l] = %s::of(sum_%d[l], %s);", i, of, i, x);
     else if (r->has_columns) LINE("acc_%d[k][l] = %s::of(acc_%d[k][l], %s);", i, of, i, x);
     else LINE("acc_%d = %s::of(acc_%d, %s);", i, of, i, x);
   }
   for (int i = 0; last && i < yield->n_operands; i++)
     if (is_stored_at_places(m, yield->operands[i])) LINE("y%d[l] = %s;", i, muse_cuda_ref(b, yield->operands[i]));
   close_block(m);
+  for (int i = 0; last && i < m->n_red; i++) {
+    const Reduction *r = &m->red[i];
+    if (r->terminal && !r->of_row_value && r->in_memory && r->has_columns)
+      LINE("store(part_%d + at_%d + column, sum_%d);", i, i, i);
+  }
   // All values first: a store may overwrite, in place, an operand that another result reads.
   for (int i = 0; last && i < yield->n_operands; i++)
     if (is_stored_at_places(m, yield->operands[i]))
