@@ -45,7 +45,7 @@ bool muse_cuda_wgmma_takes(const MuseCudaProducts *products) {
     const MuseCudaProduct *p = &products->product[i];
     bool turned = p->anchor->kind == MUSE_OP_int8_matmul;
     if (!turned && p->anchor->kind != MUSE_OP_ternary_matmul) return false;
-    if (p->M < 64 || p->M >= 1 << 30 || p->N >= 1 << 27 || p->K >= 1 << 30) return false;
+    if (p->M < (turned ? 64 : 128) || p->M >= 1 << 30 || p->N >= 1 << 27 || p->K >= 1 << 30) return false;
     if (turned ? products->n > 1 || p->M % 16 || p->N % 16 : p->K % 16 || p->N % 8) return false;
   }
   return true;

@@ -3,7 +3,8 @@
 
 #include "compiler/emit_cuda_product.h"
 
-// Products of int8 by warpgroups of sm_90a: ternary_matmul and int8_matmul from about a hundred rows on.
+// Products of int8 by warpgroups of sm_90a: ternary_matmul and int8_matmul from about a hundred rows on (with fewer,
+// writing trits as int8 takes as long as the whole product by mma.sync, which takes them apart in registers).
 //
 // A first launch brings the operands into a form that the copy engine can feed to wgmma: trits become int8, [N,K], one
 // anchor below the other; the operands of int8_matmul, [K,M] and [K,N], are turned. The second is a persistent product
@@ -14,8 +15,8 @@
 
 enum { MUSE_CUDA_WGMMA_VARIANTS = 4 };
 
-// Whether the kernel suits: target sm_90a, M >= 64, and rows of all operands and results of whole 16 bytes (K % 16 == 0
-// and N % 8 == 0 for trits, M % 16 == 0 and N % 16 == 0 for int8_matmul).
+// Whether the kernel suits: target sm_90a, M >= 128 (64 without trits), and rows of all operands and results of whole
+// 16 bytes (K % 16 == 0 and N % 8 == 0 for trits, M % 16 == 0 and N % 16 == 0 for int8_matmul).
 bool muse_cuda_wgmma_takes(const MuseCudaProducts *products);
 void muse_cuda_wgmma_emit(MuseCudaProducts *products);
 
