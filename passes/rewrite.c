@@ -238,12 +238,12 @@ bool muse_graph_group_needs(MuseGraph *g, int group, int index) {
 // ---- outlining ----
 
 enum { DROPPED = -2 }; // group of an op that is in no group and will not be placed
-enum { MAX_COPIED = 6 };
+enum { MAX_COPIED = 12 };
 
 // Some values are computed again in every kernel that uses them, instead of being stored by one:
-//   - what cheap maps compute from one 16-bit tensor of their shape and from smaller values: reading 16 bits and a few
-//     registers' work instead of storing and reading 32 (or a mask, whose reader may well read the tensor too);
-//   - what they compute from scalars of the function's arguments alone, which would be a kernel for one number.
+//   - what a few maps compute from one 16-bit tensor of their shape and from smaller values: reading 16 bits and some
+//     arithmetic instead of storing and reading 32 (or a mask, whose reader may well read the tensor too);
+//   - what cheap ones compute from scalars of the function's arguments alone, which would be a kernel for one number.
 typedef struct Copies {
   MuseGraph *g;
   MuseValue ***operands; // by op: the operands of such an op, as they were before anything was placed; NULL: not one
@@ -265,11 +265,16 @@ static MuseValue *source_of(const Copies *c, int i) {
   return NULL;
 }
 
+static bool is_function(MuseOpKind kind) {
+  return kind == MUSE_OP_exp || kind == MUSE_OP_log || kind == MUSE_OP_tanh || kind == MUSE_OP_sigmoid ||
+         kind == MUSE_OP_softplus || kind == MUSE_OP_sin || kind == MUSE_OP_cos;
+}
+
 static bool is_copied(Copies *c, int i) {
   const MuseOp *op = c->g->op[i];
   const MuseType type = op->n_results == 1 ? op->results[0]->type : (MuseType){0};
   const bool rope = op->kind == MUSE_OP_rope && is_narrow(op->operands[0]->type);
-  if ((!muse_is_cheap_map(op) && !rope) || (type.dtype != MUSE_F32 && type.dtype != MUSE_BOOL)) return false;
+  if ((!muse_is_cheap_map(op) && !rope && (type.rank == 0 || !is_function(op->kind))) || (type.dtype != MUSE_F32 && type.dtype != MUSE_BOOL)) return false;
   MuseValue *source = NULL;
   int size = 1;
   if (type.rank == 0) {
