@@ -10,7 +10,7 @@
 const char *muse_cuda_embed_prelude(void);
 // Functions of the tensor train; behind the other one.
 const char *muse_cuda_train_prelude(void);
-const char *muse_cuda_head_prelude(void); // of the head; behind these and muse_cuda_gemm_prelude
+const char *muse_cuda_head_prelude(void);  // of the head; behind these and muse_cuda_gemm_prelude
 
 // A tile of an f32 product (product_f32 of the prelude): rows x columns a block, per_thread x per_thread a thread;
 // n: tiles of the whole.

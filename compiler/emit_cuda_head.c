@@ -15,6 +15,7 @@
 
 #include "compiler/emit_cuda_embed.h"
 #include "compiler/emit_cuda_gemm.h"
+#include "compiler/emit_cuda_hopper.h"
 #include "compiler/skel_scan.h"
 #include "ir/base/checked.h"
 
@@ -59,7 +60,8 @@ void muse_cuda_head_plan(MuseCudaEmitter *e, MuseCudaHead *h) {
   h->sweeps = h->grad && h->groups > 1 && (h->dx || h->d_table) ? 2 : 1;
   // Tokens of a chunk: E within its limit, or without gradients the statistics.
   const int64_t columns = h->groups * muse_round_up(h->group_rows, 256);
-  int64_t most = h->grad ? (h->train ? train_bytes : dense_bytes) / (columns * bytes) : train_bytes / (columns / 16 * 8);
+  int64_t most =
+      h->grad ? (h->train ? train_bytes : dense_bytes) / (columns * bytes) : train_bytes / (columns / 16 * 8);
   most = most < 128 ? 128 : most / 128 * 128;
   h->rounds = muse_ceil_div(h->N, most);
   h->chunk = muse_ceil_div(h->N, h->rounds);
@@ -68,7 +70,7 @@ void muse_cuda_head_plan(MuseCudaEmitter *e, MuseCudaHead *h) {
 }
 
 // Places in the workspace; `width` is that of a tile of logits.
-static void place(MuseCudaHead *h, int64_t width) {
+static void place(MuseCudaHead *h, int64_t width, bool hopper) {
   const int64_t bytes = muse_dtype_bytes(h->dtype);
   h->width = width;
   h->group_columns = muse_round_up(h->group_rows, width);
@@ -82,9 +84,12 @@ static void place(MuseCudaHead *h, int64_t width) {
   if (h->grad) h->logits = muse_cuda_take(&at, h->chunk * h->columns * bytes);
   h->parts = 1;
   const int64_t tiles_dx = muse_ceil_div(h->chunk, 128) * muse_ceil_div(h->D, 128);
-  while (h->parts < MAX_PARTS && tiles_dx * h->parts < 4 * muse_cuda_common_sms(h->e->target) &&
-         h->group_columns / (h->parts + 1) >= LEAST_K && (h->parts + 1) * h->chunk * h->D * 4 <= parts_bytes)
-    h->parts++;
+  int64_t most = 1;
+  while (most < MAX_PARTS && h->group_columns / (most + 1) >= LEAST_K &&
+         (most + 1) * h->chunk * h->D * 4 <= parts_bytes)
+    most++;
+  while (h->parts < most && tiles_dx * h->parts < 4 * muse_cuda_common_sms(h->e->target)) h->parts++;
+  if (hopper) h->parts = muse_cuda_head_hopper_parts(h, most);
   h->part_columns = muse_round_up(muse_ceil_div(h->group_columns, h->parts), 64);
   h->parts = muse_ceil_div(h->group_columns, h->part_columns);
   if (h->dx) h->dx_parts = muse_cuda_take(&at, h->parts * h->chunk * h->D * 4);
@@ -99,7 +104,7 @@ static void place(MuseCudaHead *h, int64_t width) {
     while (h->core_parts < 8 && muse_ceil_div(h->group * h->d1, 128) * h->core_parts < 96 &&
            h->v2 * h->d2 / (h->core_parts * 2) >= LEAST_K)
       h->core_parts *= 2;
-    h->core_part_k = muse_round_up(muse_ceil_div(h->v2 * h->d2, h->core_parts), 8);
+    h->core_part_k = muse_round_up(muse_ceil_div(h->v2 * h->d2, h->core_parts), 64);
     h->core_parts = muse_ceil_div(h->v2 * h->d2, h->core_part_k);
     h->sum1 = muse_cuda_take(&at, h->core_parts * h->r * h->used * h->d1 * 4);
     h->sum2 = muse_cuda_take(&at, h->r * h->v2 * h->d2 * 4);
@@ -119,13 +124,14 @@ static const char *in_workspace(char *text, size_t size, const char *type, int64
 
 static void begin_launch(MuseCudaHead *h, int64_t grid_x, int64_t grid_y, int block, int shared) {
   MuseStr *out = h->e->out;
-  muse_cuda_begin_launch(
-      h->e, (MuseCudaLaunch){.grid_x = grid_x, .grid_y = grid_y, .block = block, .shared_bytes = shared});
+  muse_cuda_begin_launch(h->e,
+                         (MuseCudaLaunch){.grid_x = grid_x, .grid_y = grid_y, .block = block, .shared_bytes = shared});
   muse_cuda_head_constants(h, out);
 }
 
 void muse_cuda_head_constants(const MuseCudaHead *h, MuseStr *out) {
-  muse_str_appendf(out, "  typedef %s T;\n  typedef Head<%lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld> H;\n",
+  muse_str_appendf(out,
+                   "  typedef %s T;\n  typedef Head<%lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld, %lld> H;\n",
                    type_of(h), (long long)h->N, (long long)h->D, (long long)h->V, (long long)h->columns,
                    (long long)h->width, (long long)h->group_rows, (long long)h->group_columns, (long long)h->chunk,
                    (long long)h->groups, (long long)h->sweeps);
@@ -137,7 +143,11 @@ void muse_cuda_head_constants(const MuseCudaHead *h, MuseStr *out) {
                    "  const HeadStats stats = {(float *)(workspace + %lldll), (float *)(workspace + %lldll),\n"
                    "                           (float *)(workspace + %lldll), (float *)(workspace + %lldll)};\n",
                    (long long)h->maxima, (long long)h->sums, (long long)h->picked, (long long)h->losses);
-  if (h->grad) muse_str_appendf(out, "  T *const logits = (T *)(workspace + %lldll);\n", (long long)h->logits);
+  if (h->grad) {
+    muse_str_appendf(out, "  T *const logits = (T *)(workspace + %lldll);\n", (long long)h->logits);
+    if (h->dx || h->d_table)
+      muse_str_appendf(out, "  const float d = a%d[0] / (float)H::N;\n", h->operand[h->train ? 5 : 3]);
+  }
   if (h->train) {
     muse_str_appendf(out, "  T *const table = (T *)(workspace + %lldll);\n", (long long)h->table);
     // First indices of the group.
@@ -158,9 +168,9 @@ static int larger(int a, int b) { return a > b ? a : b; }
 
 // Number and place of a tile of a grid of tiles_m x tiles_n, as variables m0, n0.
 static void place_tile(MuseStr *out, const char *number, const char *tile, int64_t tiles_m, int64_t tiles_n) {
-  muse_str_appendf(out,
-                   "  int m, n;\n  gemm::tile_at(%s, %lld, %lld, m, n);\n  const int m0 = m * %s::BM, n0 = n * %s::BN;\n",
-                   number, (long long)tiles_m, (long long)tiles_n, tile, tile);
+  muse_str_appendf(
+      out, "  int m, n;\n  gemm::tile_at(%s, %lld, %lld, m, n);\n  const int m0 = m * %s::BM, n0 = n * %s::BN;\n",
+      number, (long long)tiles_m, (long long)tiles_n, tile, tile);
 }
 
 static void emit_turn(MuseCudaHead *h) {
@@ -212,15 +222,13 @@ static void emit_logits(MuseCudaHead *h, const MuseCudaTile *g) {
                    h->grad ? "logits" : "(T *)0");
 }
 
-void muse_cuda_head_emit_normalise(MuseCudaHead *h) {
+static void emit_normalise(MuseCudaHead *h) {
   begin_launch(h, h->chunk, 1, BLOCK, 0);
   const bool apply = h->dx || h->d_table;
-  char dloss[24] = "(const float *)0";
-  if (apply) snprintf(dloss, sizeof dloss, "a%d", h->operand[h->train ? 5 : 3]);
   muse_str_appendf(h->e->out,
                    "  if (!h.has_all_logits()) return;\n"
-                   "  head_normalise<H, %s>(h, a%d, %s, %s, stats);\n}\n\n",
-                   apply ? "true" : "false", h->targets, dloss, apply ? "logits" : "(T *)0");
+                   "  head_normalise<H, %s>(h, a%d, %s, stats);\n}\n\n",
+                   apply ? "true" : "false", h->targets, apply ? "logits" : "(T *)0");
 }
 
 // Blocks of dx, then those of d_table.
@@ -279,11 +287,12 @@ static void emit_products(MuseCudaHead *h) {
                        "  });\n",
                        (long long)h->gradient);
     else
-      muse_str_appendf(out,
-                       "  head_product<G>(e, x, m0, n0, 0, h.rows, H::V, H::D,\n"
-                       "      [&](int row, int column, float x, float y, bool both) {\n"
-                       "        head_put(r%d + (long long)row * H::D + column, x, y, both, !h.start);\n      });\n",
-                       h->result[2]);
+      muse_str_appendf(
+          out,
+          "  head_product<G>(e, x, m0, n0, 0, h.rows, H::V, H::D,\n"
+          "      [&](int row, int column, float x, float y, bool both) {\n"
+          "        head_put(r%d + (long long)row * H::D + column, d * x, d * y, both, !h.start);\n      });\n",
+          h->result[2]);
   }
   muse_str_append(out, "}\n\n");
 }
@@ -343,7 +352,7 @@ static void emit_contract(MuseCudaHead *h) {
   muse_str_append(out, "}\n\n");
 }
 
-void muse_cuda_head_emit_collect(MuseCudaHead *h) {
+static void emit_collect(MuseCudaHead *h) {
   begin_launch(h, muse_ceil_div(h->chunk * h->D, BLOCK * 4), 1, BLOCK, 0);
   muse_str_appendf(h->e->out,
                    "  if (!h.makes_products() || h.group != H::GROUPS - 1) return;\n"
@@ -353,11 +362,11 @@ void muse_cuda_head_emit_collect(MuseCudaHead *h) {
                    "    const long long i = ((long long)blockIdx.x * 4 + l) * %d + threadIdx.x;\n"
                    "    if (i >= count) return;\n    float sum = 0;\n#pragma unroll\n"
                    "    for (int p = 0; p < %lld; p++) sum += from[p * step + i];\n"
-                   "    r%d[(long long)h.first * H::D + i] = of_f32<T>::of(sum);\n  }\n}\n\n",
+                   "    r%d[(long long)h.first * H::D + i] = of_f32<T>::of(d * sum);\n  }\n}\n\n",
                    (long long)h->dx_parts, BLOCK, (long long)h->parts, h->result[1]);
 }
 
-void muse_cuda_head_emit_finish(MuseCudaHead *h) {
+static void emit_finish(MuseCudaHead *h) {
   const bool cores = h->train && h->d_table;
   begin_launch(h, cores ? h->r : 1, 1, BLOCK, 0);
   MuseStr *out = h->e->out;
@@ -371,7 +380,7 @@ void muse_cuda_head_emit_finish(MuseCudaHead *h) {
     }
     muse_str_appendf(out,
                      "  head_cores<S, %lld, %lld>((const float *)(workspace + %lldll), (const float *)(workspace + "
-                     "%lldll), a%d, a%d,\n      %s, %s, %s);\n",
+                     "%lldll), a%d, a%d,\n      d, %s, %s, %s);\n",
                      (long long)h->used, (long long)h->core_parts, (long long)h->sum1, (long long)h->sum2,
                      h->operand[1], h->operand[3], d[0], d[1], d[2]);
   }
@@ -386,22 +395,30 @@ MuseStatus muse_emit_cuda_cross_entropy(MuseCudaEmitter *e) {
   muse_str_append(e->out, muse_cuda_embed_prelude());
   muse_str_append(e->out, muse_cuda_train_prelude());
   muse_str_append(e->out, muse_cuda_head_prelude());
+  const bool hopper = muse_cuda_head_suits_hopper(&h), products = h.dx || h.d_table;
+  if (hopper) {
+    muse_str_append(e->out, muse_cuda_hopper_prelude());
+    muse_str_append(e->out, muse_cuda_head_hopper_prelude());
+  }
   muse_cuda_tile_choose(e->target, side(h.dtype, true, h.D), side(h.dtype, true, h.pitch), h.chunk, h.group_rows, true,
                         &g);
-  place(&h, g.bn);
-  const bool products = h.dx || h.d_table;
+  place(&h, hopper ? 256 : g.bn, hopper);
   MuseCudaLaunches *l = e->launches;
   l->loop_first = h.train ? 1 : 0;
-  l->loop_last = l->loop_first + (h.train ? 2 : 1) + (products ? 1 : 0) + (h.train && h.d_table ? 1 : 0) + (h.dx ? 1 : 0);
+  l->loop_last = l->loop_first + 1 + h.train + products + (h.train && h.d_table) + h.dx;
   l->loop_count = h.rounds * h.groups * h.sweeps;
   if (h.train) emit_turn(&h);
-  if (h.train) emit_build(&h);
-  emit_logits(&h, &g);
-  muse_cuda_head_emit_normalise(&h);
-  if (products) emit_products(&h);
-  if (h.train && h.d_table) emit_contract(&h);
-  if (h.dx) muse_cuda_head_emit_collect(&h);
+  if (h.train && hopper) muse_cuda_head_hopper_build(&h);
+  else if (h.train) emit_build(&h);
+  if (hopper) muse_cuda_head_hopper_logits(&h);
+  else emit_logits(&h, &g);
+  emit_normalise(&h);
+  if (products && hopper) muse_cuda_head_hopper_products(&h);
+  else if (products) emit_products(&h);
+  if (h.train && h.d_table && hopper) muse_cuda_head_hopper_contract(&h);
+  else if (h.train && h.d_table) emit_contract(&h);
+  if (h.dx) emit_collect(&h);
   MUSE_ASSERT(l->n == l->loop_last + 1);
-  muse_cuda_head_emit_finish(&h);
+  emit_finish(&h);
   return MUSE_OK;
 }

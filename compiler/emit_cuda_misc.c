@@ -44,8 +44,7 @@ MuseStatus muse_emit_cuda_rope_table(MuseCudaEmitter *e) {
   enum { BLOCK = 64 };
   const MuseOp *op = muse_kernel_single_op(e->kernel);
   const int64_t rows = muse_op_int(op, "rows"), half = muse_op_int(op, "half");
-  muse_cuda_begin_launch(e,
-                         (MuseCudaLaunch){.grid_x = muse_ceil_div(rows * half, BLOCK), .grid_y = 1, .block = BLOCK});
+  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(rows * half, BLOCK), .grid_y = 1, .block = BLOCK});
   muse_str_appendf(e->out,
                    "  const long long i = (long long)blockIdx.x * %d + threadIdx.x, row = i / %lldll;\n"
                    "  const long long column = i %% %lldll;\n  if (i >= %lldll) return;\n"
@@ -69,9 +68,9 @@ MuseStatus muse_emit_cuda_ring_write(MuseCudaEmitter *e) {
   const int64_t words = s.outer * per_slot;
   int64_t slots = SLOTS;
   while (muse_ceil_div(s.slots, slots) > 65535) slots *= 2;
-  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK),
-                                             .grid_y = muse_ceil_div(s.slots, slots),
-                                             .block = BLOCK});
+  muse_cuda_begin_launch(
+      e,
+      (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK), .grid_y = muse_ceil_div(s.slots, slots), .block = BLOCK});
   const char *w = muse_cuda_word(wide);
   muse_str_appendf(e->out,
                    "  constexpr long long W = %lld, N = %lld, WORDS = %lld;\n"
@@ -109,9 +108,8 @@ MuseStatus muse_emit_cuda_scatter_add_rows(MuseCudaEmitter *e) {
                    "      [&](int t) { return (int)min((unsigned)a%d[t], %lldu); });\n}\n\n",
                    (long long)g.tokens, (long long)keys, (long long)list, tokens, (long long)g.V - 1);
   if (windows) {
-    muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = windows,
-                                               .grid_y = muse_ceil_div(g.D / wide, BLOCK),
-                                               .block = BLOCK});
+    muse_cuda_begin_launch(
+        e, (MuseCudaLaunch){.grid_x = windows, .grid_y = muse_ceil_div(g.D / wide, BLOCK), .block = BLOCK});
     muse_str_appendf(e->out,
                      "  sum_window<%lld, %lld, %lld, %d>(a%d, (const int *)(workspace + %lldll),\n"
                      "      (const int *)(workspace + %lldll), blockIdx.x, blockIdx.y * %d + threadIdx.x,\n"

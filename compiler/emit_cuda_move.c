@@ -83,8 +83,8 @@ static void emit_tiles(MuseCudaEmitter *e, const MuseTransposePlan *p, int64_t b
                    (long long)row_tiles, tile);
   muse_str_appendf(e->out, "  const int column = (int)(blockIdx.x %% %lldu) * %d;\n", (long long)column_tiles, tile);
   muse_str_append(e->out, "  const int x = threadIdx.x % 32, y = threadIdx.x / 32;\n");
-  muse_str_appendf(e->out, "  const %s *in = (const %s *)a0 + from;\n  %s *out = (%s *)r0 + to;\n", muse_cuda_word(bytes),
-                   muse_cuda_word(bytes), muse_cuda_word(bytes), muse_cuda_word(bytes));
+  const char *w = muse_cuda_word(bytes);
+  muse_str_appendf(e->out, "  const %s *in = (const %s *)a0 + from;\n  %s *out = (%s *)r0 + to;\n", w, w, w, w);
   muse_str_appendf(e->out,
                    "#pragma unroll\n  for (int c = y; c < %d; c += %d)\n#pragma unroll\n"
                    "    for (int r = x; r < %d; r += 32)\n"
@@ -112,7 +112,8 @@ MuseStatus muse_emit_cuda_transpose(MuseCudaEmitter *e) {
 MuseStatus muse_emit_cuda_gather_rows(MuseCudaEmitter *e) {
   MuseGather g;
   muse_gather_layout(e->kernel, &g);
-  const int64_t row_bytes = g.D * muse_dtype_bytes(g.op->operands[0]->type.dtype), wide = muse_cuda_widest_word(row_bytes);
+  const int64_t row_bytes = g.D * muse_dtype_bytes(g.op->operands[0]->type.dtype);
+  const int64_t wide = muse_cuda_widest_word(row_bytes);
   const int64_t per_row = row_bytes / wide, words = g.tokens * per_row;
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(words, BLOCK), .grid_y = 1, .block = BLOCK});
   const char *type = words >= (int64_t)1 << 31 ? "u64" : "unsigned", *w = muse_cuda_word(wide);

@@ -45,11 +45,12 @@ MuseStatus muse_emit_cuda_tt_gather(MuseCudaEmitter *e) {
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = t.tokens, .grid_y = tile.n, .block = tile.threads});
   define_train(e, &t);
   define_tile(e, "B", tile);
-  muse_str_appendf(e->out,
-                   "  train_row<S, B>(a%d, a%d, a%d, (unsigned)a%d[blockIdx.x], blockIdx.y, r0 + (long long)blockIdx.x * "
-                   "%lld);\n}\n\n",
-                   muse_kernel_operand_of(t.op, 0), muse_kernel_operand_of(t.op, 1), muse_kernel_operand_of(t.op, 2),
-                   muse_kernel_operand_of(t.op, 3), (long long)t.D);
+  muse_str_appendf(
+      e->out,
+      "  train_row<S, B>(a%d, a%d, a%d, (unsigned)a%d[blockIdx.x], blockIdx.y, r0 + (long long)blockIdx.x * "
+      "%lld);\n}\n\n",
+      muse_kernel_operand_of(t.op, 0), muse_kernel_operand_of(t.op, 1), muse_kernel_operand_of(t.op, 2),
+      muse_kernel_operand_of(t.op, 3), (long long)t.D);
   return MUSE_OK;
 }
 
@@ -86,8 +87,8 @@ MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e) {
 
   for (int k = 0; k < 2; k++) {
     if (!wanted[k]) continue;
-    muse_cuda_begin_launch(
-        e, (MuseCudaLaunch){.grid_x = v[k] + windows, .grid_y = tile[k].n, .block = tile[k].threads});
+    muse_cuda_begin_launch(e,
+                           (MuseCudaLaunch){.grid_x = v[k] + windows, .grid_y = tile[k].n, .block = tile[k].threads});
     define_train(e, &t);
     define_tile(e, "B", tile[k]);
     muse_str_appendf(e->out,
@@ -96,14 +97,12 @@ MuseStatus muse_emit_cuda_tt_gather_grad(MuseCudaEmitter *e) {
                      "%lldll));\n}\n\n",
                      (long long)t.tokens, (long long)segment, k ? "false" : "true", operand[k ? 1 : 2], operand[0],
                      operand[4], (long long)keys[k], (long long)list[k], (long long)partial[k]);
-    muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = v[k],
-                                               .grid_y = muse_ceil_div(t.r, KEY_WARPS),
-                                               .block = 32 * KEY_WARPS});
+    muse_cuda_begin_launch(
+        e, (MuseCudaLaunch){.grid_x = v[k], .grid_y = muse_ceil_div(t.r, KEY_WARPS), .block = 32 * KEY_WARPS});
     define_train(e, &t);
     char d_core[16] = "(float *)0", cosines[48] = "(float *)0";
     if (result[k] >= 0) snprintf(d_core, sizeof d_core, "r%d", result[k]);
-    if (k == 0 && result[2] >= 0)
-      snprintf(cosines, sizeof cosines, "(float *)(workspace + %lldll)", (long long)d_cos);
+    if (k == 0 && result[2] >= 0) snprintf(cosines, sizeof cosines, "(float *)(workspace + %lldll)", (long long)d_cos);
     muse_str_appendf(e->out,
                      "  const int rho = blockIdx.y * %d + threadIdx.x / 32;\n  if (rho >= %lld) return;\n"
                      "  train_key<S, %lld, %lld, %s>(a%d, a%d, (const int *)(workspace + %lldll),\n"
@@ -144,12 +143,13 @@ MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e) {
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = rows, .grid_y = contract.n, .block = contract.threads});
   define_train(e, &t);
   define_tile(e, "B", contract);
-  muse_str_appendf(e->out,
-                   "  const int n = %s * %lld + blockIdx.x / %lldu, i1 = blockIdx.x %% %lldu;\n  if (n >= %lld) return;\n"
-                   "  train_contract<S, B>(a%d, a%d, a%d + (long long)n * %lld, i1, blockIdx.y,\n"
-                   "      (float *)(workspace + %lldll) + (long long)blockIdx.x * %lld);\n}\n\n",
-                   round, (long long)chunk, (long long)t.used, (long long)t.used, (long long)t.tokens, core1,
-                   muse_kernel_operand_of(t.op, 3), x, (long long)t.D, (long long)y, (long long)depth);
+  muse_str_appendf(
+      e->out,
+      "  const int n = %s * %lld + blockIdx.x / %lldu, i1 = blockIdx.x %% %lldu;\n  if (n >= %lld) return;\n"
+      "  train_contract<S, B>(a%d, a%d, a%d + (long long)n * %lld, i1, blockIdx.y,\n"
+      "      (float *)(workspace + %lldll) + (long long)blockIdx.x * %lld);\n}\n\n",
+      round, (long long)chunk, (long long)t.used, (long long)t.used, (long long)t.tokens, core1,
+      muse_kernel_operand_of(t.op, 3), x, (long long)t.D, (long long)y, (long long)depth);
 
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = tiles, .grid_y = splits, .block = product.threads});
   define_tile(e, "B", product);
@@ -158,18 +158,18 @@ MuseStatus muse_emit_cuda_tt_matmul(MuseCudaEmitter *e) {
                    "  train_product<B, %lld, %lld, %lld, %lld>((const float *)(workspace + %lldll), a%d, blockIdx.x,\n"
                    "      blockIdx.y, rows, (float *)(workspace + %lldll));\n}\n\n",
                    (long long)rows, (long long)(t.tokens * t.used), round, (long long)rows, (long long)rows,
-                   (long long)t.v2, (long long)depth, (long long)splits, (long long)y,
-                   muse_kernel_operand_of(t.op, 2), (long long)partial);
+                   (long long)t.v2, (long long)depth, (long long)splits, (long long)y, muse_kernel_operand_of(t.op, 2),
+                   (long long)partial);
 
-  muse_cuda_begin_launch(
-      e, (MuseCudaLaunch){.grid_x = muse_ceil_div(t.V, 256), .grid_y = chunk, .block = 256});
-  muse_str_appendf(e->out,
-                   "  const int n = %s * %lld + blockIdx.y, v = blockIdx.x * 256 + threadIdx.x;\n"
-                   "  if (n >= %lld || v >= %lld) return;\n"
-                   "  const float *p = (const float *)(workspace + %lldll) + (long long)blockIdx.y * %lld + v;\n"
-                   "  float sum = 0;\n#pragma unroll\n"
-                   "  for (int s = 0; s < %lld; s++) sum += p[s * %lldll];\n  r0[(long long)n * %lld + v] = sum;\n}\n\n",
-                   round, (long long)chunk, (long long)t.tokens, (long long)t.V, (long long)partial,
-                   (long long)(t.used * t.v2), (long long)splits, (long long)(rows * t.v2), (long long)t.V);
+  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(t.V, 256), .grid_y = chunk, .block = 256});
+  muse_str_appendf(
+      e->out,
+      "  const int n = %s * %lld + blockIdx.y, v = blockIdx.x * 256 + threadIdx.x;\n"
+      "  if (n >= %lld || v >= %lld) return;\n"
+      "  const float *p = (const float *)(workspace + %lldll) + (long long)blockIdx.y * %lld + v;\n"
+      "  float sum = 0;\n#pragma unroll\n"
+      "  for (int s = 0; s < %lld; s++) sum += p[s * %lldll];\n  r0[(long long)n * %lld + v] = sum;\n}\n\n",
+      round, (long long)chunk, (long long)t.tokens, (long long)t.V, (long long)partial, (long long)(t.used * t.v2),
+      (long long)splits, (long long)(rows * t.v2), (long long)t.V);
   return MUSE_OK;
 }
