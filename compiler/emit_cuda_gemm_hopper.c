@@ -24,6 +24,7 @@ static const char prelude[] =
     "  static constexpr int A_PLANE = BM * 128, B_PLANE = BN * 128, A_BYTES = PA * A_PLANE;\n"
     "  static constexpr int STAGE_BYTES = A_BYTES + PB * B_PLANE, RELEASES = 4;\n"
     "  // Behind the stages, 16 rows of 64 sums for each of 8 warps; then the barriers.\n"
+    "  static_assert(B_BY_K || BN >= 128, \"boxes of 64 columns\");\n"
     "  static constexpr int SUMS_AT = STAGES * STAGE_BYTES, BARRIERS_AT = SUMS_AT + 8 * 4096;\n"
     "  unsigned base, step;\n"
     "  METHOD unsigned full(int stage) { return base + BARRIERS_AT + stage * 16; }\n"

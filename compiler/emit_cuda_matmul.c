@@ -249,7 +249,7 @@ MuseStatus muse_emit_cuda_matmul(MuseCudaEmitter *e) {
   // Products that memory holds up keep all bits of an f32 operand beside a 16-bit one: it costs nothing.
   m->exact = p->M <= 64 || p->N <= 64;
   if (p->M <= FEWEST_ROWS && is_few_rows(p)) emit_few_rows(m);
-  else if (muse_cuda_matmul_stream(m) || muse_cuda_matmul_hopper(m)) {
+  else if (muse_cuda_matmul_hopper(m) || muse_cuda_matmul_stream(m)) {
   } else if (is_few_rows(p)) emit_few_rows(m);
   else {
     muse_cuda_tile_choose(e->target, m->a, m->b, p->M, p->N, m->exact, &m->tile);

@@ -37,7 +37,7 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   const int threads = limit > 128 * 1024 ? 512 : 256, depth = limit > 200 * 1024 ? 4 : 3;
   const int64_t blocks = muse_ceil_div(rows, threads / 32 * ROWS), ring = (int64_t)depth * threads * 64;
   const int64_t most = ((limit - ring) / (planes * ni * 8) - pad) / 2 / 64 * 64;
-  const int64_t want = muse_ceil_div(muse_cuda_common_sms(m->e->target), blocks);
+  const int64_t want = max_i64(1, muse_cuda_common_sms(m->e->target) / blocks); // parts, for one wave of blocks
   if (most < 64) return false;
   m->part_k = min_i64(max_i64(muse_round_up(muse_ceil_div(K, want), 64), LEAST_K), most);
   m->parts = muse_ceil_div(K, m->part_k);

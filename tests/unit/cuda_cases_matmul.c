@@ -149,9 +149,13 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
   add_potential(l, "bf16", "f32", 300, 25, 520);
   add_potential(l, "f32", "f32", 1000, 40, 512);
   add_potential(l, "bf16", "bf16", 515, 64, 1000);
+  add_potential(l, "bf16", "f32", 1100, 40, 3104); // by the copy engine of sm_90a
+  add_potential(l, "bf16", "bf16", 1090, 63, 2000);
   add_residual(l, "f32", "f32", NN, 300, 1600, 25);
   add_residual(l, "f32", "bf16", TN, 25, 200, 1030);
   add(l, "f32", "f32", TN, 40, 640, 2000);
+  add(l, "bf16", "bf16", NT, 8, 600, 1000);
+  add(l, "f32", "bf16", NT, 5, 1100, 520);
   add(l, "bf16", "bf16", TN, 57, 130, 600);
   // few rows of x: weights are streamed
   static const int few[][3] = {{1, 257, 128}, {2, 33, 77}, {3, 5, 1100}, {8, 64, 64}, {1, 1, 3}, {1, 8500, 40}};
