@@ -34,8 +34,8 @@ void muse_cuda_tile_choose(MuseCudaTarget target, MuseCudaSide a, MuseCudaSide b
   const bool mixed = half && (a.dtype == MUSE_F32 || b.dtype == MUSE_F32);
   const bool split = (half ? mixed && exact && out->compute == MUSE_BF16 : splits_pay(target));
   out->fma = !half && !split;
-  out->a.planes = split && a.dtype == MUSE_F32 ? 3 : 1;
-  out->b.planes = split && b.dtype == MUSE_F32 ? 3 : 1;
+  out->a.planes = split && a.dtype == MUSE_F32 ? (half ? 2 : 3) : 1;
+  out->b.planes = split && b.dtype == MUSE_F32 ? (half ? 2 : 3) : 1;
   const bool few = muse_ceil_div(M, 128) * muse_ceil_div(N, 128) < sms * 3 / 4;
   if (out->fma) {
     out->bm = fma_size(M), out->bn = fma_size(N), out->bk = 16, out->warps_m = 8, out->warps_n = 1, out->stages = 2;

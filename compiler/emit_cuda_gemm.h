@@ -21,7 +21,7 @@
 // the tile beyond the matrices are zero.
 //
 // Precision: a side whose dtype is that of `compute` is taken as it is; f32 in one plane is rounded to `compute`; f32 in
-// three planes of bf16 keeps all bits, and sums are then as exact as with f32 arithmetic. trits are exact.
+// two planes of bf16 keeps 17 bits; in three it keeps all, and sums are as exact as with f32 arithmetic. trits are exact.
 #include "compiler/cuda_target.h"
 #include "ir/base/str.h"
 #include "ir/type.h"
@@ -30,7 +30,7 @@ typedef struct MuseCudaSide { // an operand of a product
   MuseDtype dtype;            // F32, BF16, F16, T2 (by_k)
   bool by_k;                  // stored as [M,K] or [N,K]; else as [K,M] or [K,N]
   int64_t pitch;              // from one stored row to the next, in elements (of trits in bytes)
-  int planes;                 // filled by muse_cuda_tile_choose: 1, or 3 for f32 in three bf16
+  int planes;                 // filled by muse_cuda_tile_choose: 1; of f32 also 2 or 3
 } MuseCudaSide;
 
 typedef struct MuseCudaTile {
@@ -40,7 +40,7 @@ typedef struct MuseCudaTile {
   MuseCudaSide a, b;
 } MuseCudaTile;
 
-// A tile that suits a product of [M,N] over K. exact: f32 operands keep their bits even beside 16-bit ones.
+// A tile that suits a product of [M,N] over K. exact: f32 operands beside 16-bit ones keep 17 bits.
 void muse_cuda_tile_choose(MuseCudaTarget target, MuseCudaSide a, MuseCudaSide b, int64_t M, int64_t N, bool exact,
                            MuseCudaTile *out);
 // Of that size (bm, bn multiples of 16 per warp row and 16 per warp column; FMA tiles: 32, 64 or 128 and 8 warps).

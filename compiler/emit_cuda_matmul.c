@@ -246,7 +246,7 @@ MuseStatus muse_emit_cuda_matmul(MuseCudaEmitter *e) {
   muse_str_append(e->out, muse_cuda_gemm_prelude());
   m->a = (MuseCudaSide){.dtype = p->a_dtype, .by_k = !p->a_k_first, .pitch = p->a_pitch};
   m->b = (MuseCudaSide){.dtype = p->b_dtype, .by_k = !p->b_k_first, .pitch = p->b_pitch};
-  // Products that memory holds up keep all bits of an f32 operand beside a 16-bit one: it costs nothing.
+  // Products that memory holds up keep 17 bits of an f32 operand beside a 16-bit one: it costs little.
   m->exact = p->M <= 64 || p->N <= 64;
   if (p->M <= FEWEST_ROWS && is_few_rows(p)) emit_few_rows(m);
   else if (muse_cuda_matmul_hopper(m) || muse_cuda_matmul_stream(m)) {

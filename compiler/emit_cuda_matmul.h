@@ -9,7 +9,7 @@ typedef struct MuseCudaMatmul {
   MuseCudaEmitter *e;
   MuseCudaProduct *p;
   MuseCudaSide a, b;
-  bool exact; // f32 operands keep their bits even beside 16-bit ones
+  bool exact; // f32 operands beside 16-bit ones keep 17 bits
   MuseCudaTile tile;
   int64_t tiles_m, tiles_n;
   // Parts of K. sums_parts: their sums lie at `partials` of the workspace, rows `pitch` apart, to be added up.

@@ -1,6 +1,6 @@
 // Large floating-point products on sm_90a (HopperTile of emit_cuda_gemm_hopper.c): a persistent kernel on tensor maps.
 // Operands that the copy engine cannot read as they lie (f32, trits, rows that are no multiple of 16 bytes) are first
-// written to the workspace as bf16: f32 in one plane when the precision rule allows rounding, else in three.
+// written to the workspace as bf16: f32 in one plane, or two, when the precision rule allows rounding, else in three.
 #include "compiler/emit_cuda_hopper.h"
 #include "compiler/emit_cuda_matmul.h"
 #include "ir/base/checked.h"
@@ -31,7 +31,7 @@ static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---- the cut ----
 
-static int products_of_planes(int a, int b) { return a * b == 9 ? 6 : a * b; }
+static int products_of_planes(int a, int b) { return a * b == 9 ? 6 : a * b; } // of i and j, i + j < planes
 
 // Microseconds on an H200, roughly: steps, epilogues, partial sums.
 static double time_of(const MuseCudaMatmul *m, int64_t clusters, int bn, int64_t parts) {
@@ -231,8 +231,8 @@ bool muse_cuda_matmul_hopper(MuseCudaMatmul *m) {
     return false;
   Hopper hopper = {.m = m}, *h = &hopper;
   const bool half = m->a.dtype == MUSE_BF16 || m->b.dtype == MUSE_BF16;
-  m->a.planes = m->a.dtype == MUSE_F32 && (!half || m->exact) ? 3 : 1;
-  m->b.planes = m->b.dtype == MUSE_F32 && (!half || m->exact) ? 3 : 1;
+  m->a.planes = m->a.dtype == MUSE_F32 && (!half || m->exact) ? (half ? 2 : 3) : 1;
+  m->b.planes = m->b.dtype == MUSE_F32 && (!half || m->exact) ? (half ? 2 : 3) : 1;
   cut(h);
   int64_t bytes = 0;
   for (int side = 0; side < 2; side++) {

@@ -31,7 +31,7 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
       (r->dtype != MUSE_F32 && r->dtype != MUSE_BF16))
     return false;
   const int arch = m->e->target.arch;
-  const int planes = r->dtype == MUSE_F32 ? 3 : 1, ni = (int)muse_ceil_div(small, 8);
+  const int planes = r->dtype != MUSE_F32 ? 1 : s->dtype == MUSE_BF16 ? 2 : 3, ni = (int)muse_ceil_div(small, 8);
   // Blocks of 16 warps fill a multiprocessor where shared memory is large; else of 8.
   const int64_t limit = shared_limit(arch), pad = s->dtype == MUSE_F32 ? 32 : 64;
   const int threads = limit > 128 * 1024 ? 512 : 256, depth = limit > 200 * 1024 ? 4 : 3;
