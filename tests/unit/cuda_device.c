@@ -2,8 +2,8 @@
 // poisoned results and workspace, two runs with the same bits, and in place wherever that is allowed. Without a driver
 // or NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [--variant=N] [cases[:FAMILY]] [random FIRST N]
-//     [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
+//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [--variant=N] [--write-for=sm_86] [cases[:FAMILY]]
+//     [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
 #include "compiler/emit_cuda.h"
 #include "compiler/nvrtc.h"
 #include "ir/base/checked.h"
@@ -28,7 +28,7 @@ static MuseCudaLaunches launches[MAX_CASES];
 static MuseStr cubins[MAX_CASES / BATCH + 1];
 static const MuseCuda *cuda;
 static MuseNvrtc *nvrtc;
-static MuseCudaTarget target;
+static MuseCudaTarget target, written_for; // compiled for, written for
 
 static void must(int result, const char *what) {
   MuseDiag *diag = muse_diag_create();
@@ -49,9 +49,9 @@ static int wanted_variant; // of kernels that have it; others take their last
 
 static MuseStatus emit(int i, const char *name, MuseStr *source, MuseDiag *diag) {
   MuseStr first = {0};
-  MuseStatus status = muse_cuda_emit(cases[i].kernel, name, target, 0, &first, &launches[i], diag);
+  MuseStatus status = muse_cuda_emit(cases[i].kernel, name, written_for, 0, &first, &launches[i], diag);
   const int last = launches[i].n_variants - 1, variant = wanted_variant < last ? wanted_variant : last;
-  if (status == MUSE_OK) status = muse_cuda_emit(cases[i].kernel, name, target, variant, source, &launches[i], diag);
+  if (status == MUSE_OK) status = muse_cuda_emit(cases[i].kernel, name, written_for, variant, source, &launches[i], diag);
   muse_str_free(&first);
   return status;
 }
@@ -454,11 +454,12 @@ static int skip(MuseDiag *diag) {
 }
 
 int main(int argc, char **argv) {
-  const char *path = NULL;
+  const char *path = NULL, *other = NULL;
   int first = 1, n_threads = 2, passed = 0, failed = 0, first_bench = -1, left_out = 0;
   for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
     if (strncmp(argv[first], "--only=", 7) == 0) only = argv[first] + 7;
+    if (strncmp(argv[first], "--write-for=", 12) == 0) other = argv[first] + 12;
     if (strncmp(argv[first], "--threads=", 10) == 0) n_threads = atoi(argv[first] + 10);
     if (strncmp(argv[first], "--variant=", 10) == 0) wanted_variant = atoi(argv[first] + 10);
   }
@@ -470,7 +471,12 @@ int main(int argc, char **argv) {
   muse_nvrtc_version(nvrtc, &major, &minor);
   if (muse_cuda_suits_nvrtc(cuda, major, diag) != MUSE_OK || muse_cuda_device(cuda, 0, &device, diag) != MUSE_OK)
     return skip(diag);
-  target = (MuseCudaTarget){.arch = device.arch, .specific = device.arch == 90};
+  written_for = target = (MuseCudaTarget){.arch = device.arch, .specific = device.arch == 90};
+  if (other) { // the text for another architecture, compiled for this one: its paths can be tested here
+    char text[32];
+    snprintf(text, sizeof text, "cuda:%s", other);
+    if (muse_cuda_target_parse(text, &written_for, diag) != MUSE_OK) return 2;
+  }
   printf("%s, sm_%d, NVRTC %d.%d\n", device.name, device.arch, major, minor);
   must(cuda->context_retain(&context, device.handle), "context");
   must(cuda->context_set(context), "context");
