@@ -13,6 +13,7 @@ enum {
   BK = 64,
   BLOCK = 384,
   CONVERT_BLOCK = 256,
+  SOON = 512, // K
   SHARED_STAGES = 196608, // and the rest: sums, barriers, alignment
   SHARED_REST = 8 * 4096 + 256 + 1024,
 };
@@ -118,12 +119,18 @@ static void add_maps(Hopper *h, MuseCudaLaunch *launch, int side) {
 
 // ---- the kernel ----
 
+static void write_place(Hopper *h, const char *item) {
+  MuseCudaMatmul *m = h->m;
+  LINE("int m0, n0;");
+  LINE("gemm::tile_at((%s) / %lldu, %lldu, %lldu, m0, n0);", item, (long long)m->parts, (long long)m->tiles_m,
+       (long long)m->tiles_n);
+  LINE("m0 = (2 * m0 + (int)rank) * %d, n0 *= %d;", BM, h->bn);
+}
+
 static void write_item(Hopper *h) {
   MuseCudaMatmul *m = h->m;
   const long long parts = m->parts, K = m->p->K;
-  LINE("int m0, n0;");
-  LINE("gemm::tile_at(item / %lldu, %lldu, %lldu, m0, n0);", parts, (long long)m->tiles_m, (long long)m->tiles_n);
-  LINE("m0 = (2 * m0 + (int)rank) * %d, n0 *= %d;", BM, h->bn);
+  write_place(h, "item");
   if (parts > 1) {
     LINE("const int part = (int)(item %% %lldu), begin = part * %lld, rest = %lld - begin;", parts,
          (long long)m->part_k, K);
@@ -134,17 +141,30 @@ static void write_item(Hopper *h) {
   }
 }
 
+// Operands of the epilogue come from memory while the product is computed, or, if that is over soon, the one before.
+static void write_prefetch(Hopper *h, const char *item) {
+  MuseCudaMatmul *m = h->m;
+  LINE("if (%s < items) {", item);
+  m->p->body.depth++;
+  write_place(h, item);
+  muse_cuda_matmul_prefetch(m, BM, h->bn, "(int)threadIdx.x - 128", 256);
+  LINE("(void)m0, (void)n0;");
+  muse_cuda_matmul_close(m);
+}
+
 static void write_consumer(Hopper *h) {
   MuseCudaMatmul *m = h->m;
   MuseCudaProduct *p = m->p;
+  const bool soon = p->K <= SOON;
   const int V = muse_cuda_matmul_vector(m);
   LINE("float *const warp_sums = G::warp_sums();");
   if (!m->sums_parts) muse_cuda_epilogue_begin(p);
+  if (soon) write_prefetch(h, "cluster");
   LINE("#pragma unroll 1");
   muse_cuda_matmul_open(m, "for (unsigned item = cluster; item < items; item += clusters) {");
   write_item(h);
   LINE("(void)begin;");
-  muse_cuda_matmul_prefetch(m, BM, h->bn, "(int)threadIdx.x - 128", 256);
+  write_prefetch(h, soon ? "item + clusters" : "item");
   LINE("float sum[%d];", h->bn / 2);
   LINE("g.multiply(sum, steps);");
   LINE("#pragma unroll 1");

@@ -71,6 +71,24 @@ static void add_residual(List *list, const char *a, const char *b, Form form, in
   muse_str_free(&s);
 }
 
+// The potential's gradient to x, added to those of q, k and v, one result of each type.
+static void add_sum_of_three(List *list, int M, int N, int K) {
+  MuseStr s = {0};
+  char label[64], t[32];
+  snprintf(label, sizeof label, "f32 x f32 NN %dx%dx%d + three", M, N, K);
+  snprintf(t, sizeof t, "f32[%d,%d]", M, N);
+  muse_str_append(&s, "func @f(");
+  append_shapes(&s, "f32", "f32", NN, M, N, K);
+  muse_str_appendf(&s, ", %%2 : %s, %%3 : %s, %%4 : %s) -> ({}) {\n", t, t, t);
+  append_product(&s, 5, NN, M, N);
+  muse_str_appendf(&s,
+                   "  %%6 = add %%5, %%2 : %s\n  %%7 = add %%6, %%3 : %s\n  %%8 = add %%7, %%4 : %s\n"
+                   "  return %%8\n}",
+                   t, t, t);
+  add_text(list, label, muse_str_text(&s));
+  muse_str_free(&s);
+}
+
 // The potential: a bias, softplus, and its derivative.
 static void add_potential(List *list, const char *a, const char *b, int M, int N, int K) {
   MuseStr s = {0};
@@ -155,6 +173,7 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
   add_potential(l, "bf16", "f32", 1100, 40, 3104); // by the copy engine of sm_90a
   add_potential(l, "bf16", "bf16", 1090, 63, 2000);
   add_residual(l, "f32", "f32", NN, 300, 1600, 25);
+  add_sum_of_three(l, 3000, 1600, 32);
   add_residual(l, "f32", "bf16", TN, 25, 200, 1030);
   add(l, "f32", "f32", TN, 40, 640, 2000);
   add(l, "bf16", "bf16", NT, 8, 600, 1000);
@@ -191,6 +210,7 @@ int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity) {
   add_potential(l, "f32", "f32", 4096, 40, 5120);
   add_potential(l, "bf16", "f32", 16384, 25, 1600);
   add_residual(l, "f32", "f32", NN, 4096, 5120, 40);
+  add_sum_of_three(l, 4096, 5120, 40);
   add(l, "f32", "bf16", TN, 40, 5120, 4096);
   add(l, "f32", "f32", TN, 40, 5120, 4096);
   add(l, "bf16", "bf16", NT, 1, 20480, 5120);
