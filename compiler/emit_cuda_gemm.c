@@ -78,7 +78,8 @@ void muse_cuda_tile_type(const MuseCudaTile *t, MuseStr *out) {
                      t->warps_n);
   for (int i = 0; i < 2; i++) {
     const MuseCudaSide *side = i ? &t->b : &t->a;
-    muse_str_appendf(out, ", %s, %s, %d", type_of(side->dtype), side->by_k ? "true" : "false", muse_cuda_side_vector(side));
+    muse_str_appendf(out, ", %s, %s, %d", type_of(side->dtype), side->by_k ? "true" : "false",
+                     muse_cuda_side_vector(side));
     if (!t->fma) muse_str_appendf(out, ", %d", side->planes);
   }
   if (!t->fma) muse_str_appendf(out, ", %d", t->stages);

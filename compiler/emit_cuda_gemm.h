@@ -54,6 +54,8 @@ int muse_cuda_tile_shared_bytes(const MuseCudaTile *tile);
 // Multiprocessors of a common GPU of an architecture: how much work is cut, which must not depend on the GPU at hand.
 int muse_cuda_common_sms(MuseCudaTarget target);
 const char *muse_cuda_gemm_prelude(void);
+// Behind it: gemm::StreamTile (used by emit_cuda_matmul_stream.c).
+const char *muse_cuda_gemm_stream_prelude(void);
 // For sm_90a, behind muse_cuda_gemm_prelude, muse_cuda_hopper_prelude and muse_cuda_write_wgmma: gemm::HopperTile, and
 // gemm::write_planes, which converts an operand for it (used by emit_cuda_matmul_hopper.c).
 const char *muse_cuda_gemm_hopper_prelude(void);

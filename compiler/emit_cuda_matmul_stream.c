@@ -1,5 +1,5 @@
 // Products with one side of at most 64 rows (the potential and its gradients) on sm_80 and newer: memory holds them up,
-// so the large side is streamed past the small one (StreamTile of emit_cuda_gemm_prelude.c). K is cut into parts, to
+// so the large side is streamed past the small one (StreamTile of emit_cuda_gemm_stream.c). K is cut into parts, to
 // which the small side fits, and a second launch adds them up.
 #include "compiler/emit_cuda_matmul.h"
 #include "ir/base/checked.h"
@@ -37,12 +37,14 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   const int threads = limit > 128 * 1024 ? 512 : 256, depth = limit > 200 * 1024 ? 4 : 3;
   const int64_t blocks = muse_ceil_div(rows, threads / 32 * ROWS), ring = (int64_t)depth * threads * 64;
   const int64_t most = ((limit - ring) / (planes * ni * 8) - pad) / 2 / 64 * 64;
-  const int64_t want = max_i64(1, muse_cuda_common_sms(m->e->target) / blocks); // parts, for one wave of blocks
+  // Parts for one wave of blocks.
+  const int64_t want = max_i64(1, muse_cuda_common_sms(m->e->target) / blocks);
   if (most < 64) return false;
   m->part_k = min_i64(max_i64(muse_round_up(muse_ceil_div(K, want), 64), LEAST_K), most);
   m->parts = muse_ceil_div(K, m->part_k);
   m->pitch = turned ? muse_round_up(p->N, 8) : 8 * ni;
   m->e->launches->workspace_bytes = m->parts * p->M * m->pitch * 4;
+  muse_str_append(m->e->out, muse_cuda_gemm_stream_prelude());
   muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks * m->parts,
                                                 .grid_y = 1,
                                                 .block = threads,
