@@ -4,7 +4,7 @@
 #include "compiler/emit_cuda_matmul.h"
 #include "ir/base/checked.h"
 
-enum { ROWS = 32, LEAST_K = 256, LEAST_ROWS = 512, MOST_SMALL = 64 };
+enum { ROWS = 32, LEAST_K = 128, LEAST_ROWS = 512, MOST_SMALL = 64 };
 
 #define LINE(...) muse_cuda_line(&m->p->body, __VA_ARGS__)
 
@@ -27,7 +27,7 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   const bool turned = p->N > p->M; // the large side is B
   MuseCudaSide *s = turned ? &m->b : &m->a, *r = turned ? &m->a : &m->b;
   const int64_t rows = turned ? p->N : p->M, small = turned ? p->M : p->N, K = p->K;
-  if (m->e->target.arch < 80 || small > MOST_SMALL || K < LEAST_K || !streams(s, rows) ||
+  if (m->e->target.arch < 80 || small > MOST_SMALL || K < 256 || !streams(s, rows) ||
       (r->dtype != MUSE_F32 && r->dtype != MUSE_BF16))
     return false;
   const int arch = m->e->target.arch;

@@ -89,6 +89,20 @@ static void add_sum_of_three(List *list, int M, int N, int K) {
   muse_str_free(&s);
 }
 
+// A result in bf16.
+static void add_half(List *list, Form form, int M, int N, int K) {
+  MuseStr s = {0};
+  char label[64];
+  snprintf(label, sizeof label, "bf16 x bf16 %s %dx%dx%d to bf16", form_names[form], M, N, K);
+  muse_str_append(&s, "func @f(");
+  append_shapes(&s, "bf16", "bf16", form, M, N, K);
+  muse_str_append(&s, ") -> ({}) {\n");
+  append_product(&s, 2, form, M, N);
+  muse_str_appendf(&s, "  %%3 = cast %%2 {to = bf16} : bf16[%d,%d]\n  return %%3\n}", M, N);
+  add_text(list, label, muse_str_text(&s));
+  muse_str_free(&s);
+}
+
 // The potential: a bias, softplus, and its derivative.
 static void add_potential(List *list, const char *a, const char *b, int M, int N, int K) {
   MuseStr s = {0};
@@ -174,6 +188,9 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
   add_potential(l, "bf16", "bf16", 1090, 63, 2000);
   add_residual(l, "f32", "f32", NN, 300, 1600, 25);
   add_sum_of_three(l, 3000, 1600, 32);
+  add_half(l, NN, 3000, 1600, 40);
+  add_residual(l, "bf16", "bf16", TN, 25, 1600, 2000);
+  add_potential(l, "bf16", "bf16", 512, 40, 1100);
   add_residual(l, "f32", "bf16", TN, 25, 200, 1030);
   add(l, "f32", "f32", TN, 40, 640, 2000);
   add(l, "bf16", "bf16", NT, 8, 600, 1000);
@@ -218,5 +235,15 @@ int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity) {
   add(l, "bf16", "bf16", NT, 8, 20480, 5120);
   add(l, "bf16", "bf16", NT, 1, 1600, 6400);
   add(l, "bf16", "f32", NT, 1, 40, 5120);
+  add_half(l, NT, 4096, 20480, 5120);
+  add_half(l, NN, 4096, 5120, 20480);
+  add_residual(l, "bf16", "bf16", TN, 20480, 5120, 4096);
+  add_potential(l, "bf16", "bf16", 4096, 40, 5120);
+  add_potential(l, "bf16", "bf16", 16384, 25, 1600);
+  add_half(l, NN, 4096, 5120, 40);
+  add_residual(l, "bf16", "bf16", NN, 4096, 5120, 40);
+  add_residual(l, "bf16", "bf16", TN, 40, 5120, 4096);
+  add_residual(l, "bf16", "bf16", TN, 25, 1600, 16384);
+  add_potential(l, "bf16", "bf16", 512, 40, 5120);
   return list.n;
 }
