@@ -51,7 +51,8 @@ static MuseStatus emit(int i, const char *name, MuseStr *source, MuseDiag *diag)
   MuseStr first = {0};
   MuseStatus status = muse_cuda_emit(cases[i].kernel, name, written_for, 0, &first, &launches[i], diag);
   const int last = launches[i].n_variants - 1, variant = wanted_variant < last ? wanted_variant : last;
-  if (status == MUSE_OK) status = muse_cuda_emit(cases[i].kernel, name, written_for, variant, source, &launches[i], diag);
+  if (status == MUSE_OK)
+    status = muse_cuda_emit(cases[i].kernel, name, written_for, variant, source, &launches[i], diag);
   muse_str_free(&first);
   return status;
 }
