@@ -56,9 +56,16 @@ static Need needs(MuseCudaExecutor *e, const int *functions, int n, const int *k
   }
   for (int i = 0; i < n_kernels; i++) {
     size_t bytes = (size_t)muse_cuda_kernels_launches(e->kernels, kernels[i], -1)->workspace_bytes;
-    if (bytes > need.workspace) need.workspace = bytes;
+    if (align_up(bytes, MEMORY_ALIGN) > need.workspace) need.workspace = align_up(bytes, MEMORY_ALIGN);
   }
   return need;
+}
+
+// Kernels of different streams need workspaces of their own to run side by side, as long as those are small.
+static int workspaces_for(const MuseCudaExecutor *e, Need need) {
+  const size_t most = (size_t)1 << 30;
+  size_t n = need.workspace ? most / need.workspace : 1;
+  return n < 1 ? 1 : n > (size_t)e->n_streams ? e->n_streams : (int)n;
 }
 
 static void append_part(MuseStr *out, const char *what, size_t bytes) {
@@ -81,8 +88,11 @@ static MuseStatus check_fit(MuseCudaExecutor *e, Need need, MuseDiag *diag) {
   }
   // A larger slab or workspace replaces the old one, which is given back first.
   if (need.slab > e->slab_bytes) more += need.slab - e->slab_bytes, append_part(&parts, "working memory", need.slab);
-  if (need.workspace > e->workspace_bytes)
-    more += need.workspace - e->workspace_bytes, append_part(&parts, "workspace of kernels", need.workspace);
+  if (need.workspace > e->workspace_bytes) {
+    size_t now = e->workspace_bytes * (size_t)e->n_workspaces, then = need.workspace * (size_t)workspaces_for(e, need);
+    if (then > now) more += then - now;
+    append_part(&parts, "workspace of kernels", then);
+  }
   MuseStatus status = MUSE_OK;
   if (more > free_bytes) {
     muse_str_append_bytes(&wanted, more);
@@ -106,17 +116,12 @@ static MuseStatus take(MuseCudaExecutor *e, size_t bytes, const char *what, Cuda
 }
 
 // All functions lose their calls when one of the two moves.
-static MuseStatus grow(MuseCudaExecutor *e, size_t need, const char *what, CudaPointer *memory, size_t *bytes,
-                       MuseDiag *diag) {
-  if (need <= *bytes) return MUSE_OK;
+static MuseStatus replace(MuseCudaExecutor *e, size_t bytes, const char *what, CudaPointer *memory, MuseDiag *diag) {
   MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->stream_synchronize(e->compute), what, diag));
   for (int i = 0; i < e->plan->n_funcs; i++) muse_cuda_unbind(e, &e->functions[i]);
   if (*memory) e->cuda->memory_free(*memory);
   *memory = 0;
-  *bytes = 0;
-  MUSE_TRY(take(e, need, what, memory, diag));
-  *bytes = need;
-  return MUSE_OK;
+  return take(e, bytes, what, memory, diag);
 }
 
 MuseStatus muse_cuda_take_group(MuseCudaExecutor *e, MuseCudaGroup *group, MuseDiag *diag) {
@@ -129,8 +134,19 @@ MuseStatus muse_cuda_take_group(MuseCudaExecutor *e, MuseCudaGroup *group, MuseD
 static MuseStatus take_memory(MuseCudaExecutor *e, Need need, MuseDiag *diag) {
   for (int g = 0; g < MUSE_CUDA_GROUPS; g++)
     if (e->group[g].needed) MUSE_TRY(muse_cuda_take_group(e, &e->group[g], diag));
-  MUSE_TRY(grow(e, need.slab, "working memory", &e->slab, &e->slab_bytes, diag));
-  return grow(e, need.workspace, "workspace of kernels", &e->workspace, &e->workspace_bytes, diag);
+  if (need.slab > e->slab_bytes) {
+    e->slab_bytes = 0;
+    MUSE_TRY(replace(e, need.slab, "working memory", &e->slab, diag));
+    e->slab_bytes = need.slab;
+  }
+  if (need.workspace > e->workspace_bytes) {
+    e->workspace_bytes = 0;
+    int n = workspaces_for(e, need);
+    MUSE_TRY(replace(e, need.workspace * (size_t)n, "workspace of kernels", &e->workspace, diag));
+    e->workspace_bytes = need.workspace;
+    e->n_workspaces = n;
+  }
+  return MUSE_OK;
 }
 
 // ---- calls ----
@@ -141,14 +157,15 @@ static CudaPointer pointer_of(const MuseCudaExecutor *e, MusePlace place) {
   return 0;
 }
 
-static MuseStatus bind_call(const MuseCudaExecutor *e, const MusePlanCall *plan, MuseCudaCall **out, MuseDiag *diag) {
+static MuseStatus bind_call(const MuseCudaExecutor *e, const MusePlanCall *plan, int stream, MuseCudaCall **out,
+                            MuseDiag *diag) {
   int n = plan->n_operands + plan->n_results;
   CudaPointer *pointers = calloc((size_t)n + 1, sizeof *pointers);
   uint64_t *ids = calloc((size_t)plan->n_rng_ids + 1, sizeof *ids);
   MUSE_ASSERT(pointers && ids);
   for (int i = 0; i < n; i++) pointers[i] = pointer_of(e, plan->places[i]);
   for (int i = 0; i < plan->n_rng_ids; i++) ids[i] = (uint64_t)plan->rng_ids[i];
-  pointers[n] = e->workspace;
+  if (e->workspace) pointers[n] = e->workspace + (CudaPointer)(stream % e->n_workspaces) * e->workspace_bytes;
   MuseStatus status = muse_cuda_call_create(muse_cuda_kernels_loaded(e->kernels, plan->kernel->index, -1), pointers,
                                             n + 1, ids, plan->n_rng_ids, out, diag);
   free(pointers);
@@ -156,11 +173,22 @@ static MuseStatus bind_call(const MuseCudaExecutor *e, const MusePlanCall *plan,
   return status;
 }
 
+static void make_schedule(const MuseCudaExecutor *e, MuseCudaFunction *f) {
+  bool *workspaces = calloc((size_t)f->plan->n_calls + 1, sizeof *workspaces);
+  MUSE_ASSERT(workspaces != NULL);
+  for (int c = 0; c < f->plan->n_calls; c++)
+    workspaces[c] = muse_cuda_kernels_launches(e->kernels, f->plan->calls[c].kernel->index, -1)->workspace_bytes > 0;
+  f->schedule = muse_schedule_create(f->plan, workspaces, e->n_workspaces ? e->n_workspaces : 1, e->n_streams);
+  free(workspaces);
+}
+
 static MuseStatus bind(MuseCudaExecutor *e, MuseCudaFunction *f, MuseDiag *diag) {
   if (f->calls) return MUSE_OK;
   f->calls = calloc((size_t)f->plan->n_calls + 1, sizeof *f->calls);
   MUSE_ASSERT(f->calls != NULL);
-  for (int c = 0; c < f->plan->n_calls; c++) MUSE_TRY(bind_call(e, &f->plan->calls[c], &f->calls[c], diag));
+  make_schedule(e, f);
+  for (int c = 0; c < f->plan->n_calls; c++)
+    MUSE_TRY(bind_call(e, &f->plan->calls[c], muse_schedule_stream(f->schedule, c), &f->calls[c], diag));
   return MUSE_OK;
 }
 

@@ -22,7 +22,10 @@ typedef struct MuseExecutorOptions {
   const char *dump_dir;    // writes what is known of each kernel there
   const char *override_dir; // sources that run in place of the generated ones
   bool no_tune;            // the default variant of every kernel
+  int streams;             // kernels that may run beside each other; 0: MUSE_DEFAULT_STREAMS
 } MuseExecutorOptions;
+
+enum { MUSE_DEFAULT_STREAMS = 4 };
 
 typedef struct MuseExecutorStats {
   // distinct kernels of the prepared functions; how many were compiled, how many came from the cache

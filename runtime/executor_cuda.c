@@ -1,6 +1,7 @@
-// The executor on an NVIDIA GPU: buffers, slab and workspace lie in its memory, kernels follow each other on one stream
-// in the order of the plan, and from its second run on a function is one CUDA graph. Numbers that change from run to
-// run (learning rate, seeds, tokens) lie in buffers, so a graph never changes. See docs/cuda.md.
+// The executor on an NVIDIA GPU: buffers, slab and workspaces lie in its memory. At its first run the calls of a function
+// follow each other on one stream in the order of the plan; from its second run on it is one CUDA graph, in which calls
+// that do not depend on each other may run side by side. Numbers that change from run to run (learning rate, seeds,
+// tokens) lie in buffers, so a graph never changes. See docs/cuda.md.
 #include "runtime/executor_cuda.h"
 
 #include "ir/base/status.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAPTURE_THIS_THREAD = 1, NON_BLOCKING = 1 };
+enum { CAPTURE_THIS_THREAD = 1, NON_BLOCKING = 1, NO_TIMING = 2 };
 
 static void forget_graph(const MuseCudaExecutor *e, CudaGraphExec **graph) {
   if (*graph) e->cuda->graph_exec_destroy(*graph);
@@ -20,6 +21,8 @@ void muse_cuda_unbind(MuseCudaExecutor *e, MuseCudaFunction *f) {
   for (int c = 0; c < f->plan->n_calls; c++) muse_cuda_call_destroy(f->calls[c]);
   free(f->calls);
   f->calls = NULL;
+  muse_schedule_destroy(f->schedule);
+  f->schedule = NULL;
   f->runs = 0;
   forget_graph(e, &f->graph);
   forget_graph(e, &f->timed);
@@ -47,7 +50,8 @@ static void destroy(MuseExecutor *base) {
       if (e->group[g].memory) e->cuda->memory_free(e->group[g].memory);
     if (e->slab) e->cuda->memory_free(e->slab);
     if (e->workspace) e->cuda->memory_free(e->workspace);
-    if (e->compute) e->cuda->stream_destroy(e->compute);
+    for (int i = 0; i < MUSE_MAX_STREAMS; i++)
+      if (e->side[i]) e->cuda->stream_destroy(e->side[i]);
     e->cuda->context_release(e->device.handle);
   }
   free(e->functions);
@@ -59,7 +63,7 @@ static void destroy(MuseExecutor *base) {
 
 static MuseExecutorStats stats(const MuseExecutor *base) {
   const MuseCudaExecutor *e = (const MuseCudaExecutor *)base;
-  MuseExecutorStats s = {.slab_bytes = (int64_t)(e->slab_bytes + e->workspace_bytes)};
+  MuseExecutorStats s = {.slab_bytes = (int64_t)(e->slab_bytes + e->workspace_bytes * (size_t)e->n_workspaces)};
   for (int g = 0; g < MUSE_CUDA_GROUPS; g++)
     if (e->group[g].memory) s.buffer_bytes += (int64_t)e->group[g].bytes;
   muse_cuda_kernels_counts(e->kernels, &s.compiled, &s.cached, &s.compile_seconds);
@@ -139,25 +143,74 @@ static MuseStatus zero(MuseExecutor *base, const char *role, MuseDiag *diag) {
   return MUSE_OK;
 }
 
-// ---- running ----
-
+// One after another.
 MuseStatus muse_cuda_launch_calls(const MuseCudaExecutor *e, const MuseCudaFunction *f, MuseDiag *diag) {
   for (int c = 0; c < f->plan->n_calls; c++) MUSE_TRY(muse_cuda_call_launch(f->calls[c], e->compute, diag));
+  return MUSE_OK;
+}
+
+// ---- graphs ----
+
+// While a graph is recorded, streams and events only say what depends on what.
+typedef struct Recording {
+  MuseCudaExecutor *e;
+  MuseCudaFunction *f;
+  CudaEvent **done; // by call; NULL where nobody waits
+  CudaEvent *fork;
+} Recording;
+
+static MuseStatus check(const Recording *r, int result, MuseDiag *diag) {
+  return muse_cuda_check(r->e->cuda, result, "recording a graph", diag);
+}
+
+static MuseStatus record_call(Recording *r, int c, MuseDiag *diag) {
+  const MuseCuda *cuda = r->e->cuda;
+  const MuseSchedule *schedule = r->f->schedule;
+  CudaStream *stream = r->e->side[muse_schedule_stream(schedule, c)];
+  int waits[MUSE_MAX_STREAMS], n = muse_schedule_waits(schedule, c, waits);
+  for (int i = 0; i < n; i++) MUSE_TRY(check(r, cuda->stream_wait(stream, r->done[waits[i]], 0), diag));
+  MUSE_TRY(muse_cuda_call_launch(r->f->calls[c], stream, diag));
+  if (!muse_schedule_is_awaited(schedule, c)) return MUSE_OK;
+  MUSE_TRY(check(r, cuda->event_create(&r->done[c], NO_TIMING), diag));
+  return check(r, cuda->event_record(r->done[c], stream), diag);
+}
+
+static MuseStatus record_calls(Recording *r, MuseDiag *diag) {
+  MuseCudaExecutor *e = r->e;
+  const MuseCuda *cuda = e->cuda;
+  MUSE_TRY(check(r, cuda->event_create(&r->fork, NO_TIMING), diag));
+  MUSE_TRY(check(r, cuda->event_record(r->fork, e->compute), diag));
+  for (int s = 1; s < e->n_streams; s++) MUSE_TRY(check(r, cuda->stream_wait(e->side[s], r->fork, 0), diag));
+  for (int c = 0; c < r->f->plan->n_calls; c++) MUSE_TRY(record_call(r, c, diag));
+  for (int s = 1; s < e->n_streams; s++) { // all come together again
+    MUSE_TRY(check(r, cuda->event_record(r->fork, e->side[s]), diag));
+    MUSE_TRY(check(r, cuda->stream_wait(e->compute, r->fork, 0), diag));
+  }
   return MUSE_OK;
 }
 
 static MuseStatus capture(MuseCudaExecutor *e, MuseCudaFunction *f, MuseDiag *diag) {
   const MuseCuda *cuda = e->cuda;
   CudaGraph *graph = NULL;
-  MUSE_TRY(muse_cuda_check(cuda, cuda->capture_begin(e->compute, CAPTURE_THIS_THREAD), "recording a graph", diag));
-  MuseStatus status = muse_cuda_launch_calls(e, f, diag);
-  int result = cuda->capture_end(e->compute, &graph);
-  if (status == MUSE_OK) status = muse_cuda_check(cuda, result, "recording a graph", diag);
+  Recording r = {.e = e, .f = f, .done = calloc((size_t)f->plan->n_calls + 1, sizeof(CudaEvent *))};
+  MUSE_ASSERT(r.done != NULL);
+  MuseStatus status = check(&r, cuda->capture_begin(e->compute, CAPTURE_THIS_THREAD), diag);
+  if (status == MUSE_OK) {
+    status = record_calls(&r, diag);
+    int result = cuda->capture_end(e->compute, &graph);
+    if (status == MUSE_OK) status = check(&r, result, diag);
+  }
   if (status == MUSE_OK)
     status = muse_cuda_check(cuda, cuda->graph_instantiate(&f->graph, graph, 0), "making a graph", diag);
   if (graph) cuda->graph_destroy(graph);
+  for (int c = 0; c < f->plan->n_calls; c++)
+    if (r.done[c]) cuda->event_destroy(r.done[c]);
+  if (r.fork) cuda->event_destroy(r.fork);
+  free(r.done);
   return status;
 }
+
+// ---- running ----
 
 static MuseStatus run(MuseExecutor *base, int function, MuseDiag *diag) {
   MuseCudaExecutor *e = muse_cuda_executor(base);
@@ -203,7 +256,9 @@ static MuseStatus start_gpu(MuseCudaExecutor *e, int index, MuseDiag *diag) {
   MUSE_TRY(muse_cuda_kernels_create(e->plan, &ko, &e->kernels, diag));
   MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->context_retain(&e->context, e->device.handle), "opening the GPU", diag));
   MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->context_set(e->context), "opening the GPU", diag));
-  MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->stream_create(&e->compute, NON_BLOCKING), "opening the GPU", diag));
+  for (int i = 0; i < e->n_streams; i++)
+    MUSE_TRY(muse_cuda_check(e->cuda, e->cuda->stream_create(&e->side[i], NON_BLOCKING), "opening the GPU", diag));
+  e->compute = e->side[0];
   return muse_cuda_transfer_create(e->cuda, e->compute, &e->transfer, diag);
 }
 
@@ -215,6 +270,7 @@ MuseStatus muse_executor_create_cuda(const MusePlan *plan, const MuseExecutorOpt
   e->base.threads = options->threads ? options->threads : muse_available_cores();
   e->plan = plan;
   e->options = *options;
+  e->n_streams = options->streams ? options->streams : MUSE_DEFAULT_STREAMS;
   e->functions = calloc((size_t)plan->n_funcs + 1, sizeof *e->functions);
   MUSE_ASSERT(e->functions != NULL);
   for (int i = 0; i < plan->n_funcs; i++) e->functions[i].plan = &plan->funcs[i];

@@ -4,6 +4,7 @@
 #include "runtime/cuda_kernels.h"
 #include "runtime/cuda_transfer.h"
 #include "runtime/executor_device.h"
+#include "runtime/schedule.h"
 
 // What the files of the executor on a GPU share.
 
@@ -20,6 +21,7 @@ enum { MUSE_CUDA_GROUPS = 3 };
 typedef struct MuseCudaFunction {
   const MusePlanFunc *plan;
   MuseCudaCall **calls;   // NULL until prepared
+  MuseSchedule *schedule; // of the calls on streams
   int64_t runs;
   CudaGraphExec *graph;   // of all calls, from the second run on
   CudaGraphExec *timed;   // the same with events between the calls
@@ -33,14 +35,18 @@ typedef struct MuseCudaExecutor {
   const MuseCuda *cuda;
   MuseCudaDevice device;
   CudaContext *context;
-  CudaStream *compute;
+  CudaStream *compute;              // everything in order, but for graphs
+  CudaStream *side[MUSE_MAX_STREAMS]; // [0] is compute; where graphs are recorded
+  int n_streams;
   MuseCudaTransfer *transfer;
   MuseCudaKernels *kernels;
   MuseCudaGroup group[MUSE_CUDA_GROUPS];
   int *group_of;          // by buffer
   size_t *offset_of;      // by buffer, in its group
   CudaPointer slab, workspace;
-  size_t slab_bytes, workspace_bytes;
+  size_t slab_bytes;
+  size_t workspace_bytes; // of one of them
+  int n_workspaces;       // of streams in turn
   MuseCudaFunction *functions;
   void *scratch;          // host memory for values of traced kernels
   size_t scratch_bytes;

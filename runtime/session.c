@@ -102,6 +102,9 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
   if (options->threads < 0 || options->threads > 4096)
     return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld",
                       (long long)options->threads);
+  if (options->streams < 0 || options->streams > 8)
+    return muse_error(diag, MUSE_ERR_INPUT, "--streams takes a number from 1 to 8, not %lld",
+                      (long long)options->streams);
   if (options->cache_dir && !*options->cache_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
   int index;
@@ -116,6 +119,7 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
                             .dump_dir = options->dump_dir,
                             .override_dir = options->override_dir,
                             .no_tune = options->no_tune,
+                            .streams = (int)options->streams,
                             .quiet = options->quiet};
   return muse_executor_create(out->plan, &eo, &out->executor, diag);
 }

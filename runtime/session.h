@@ -9,6 +9,7 @@
 
 typedef struct MuseSessionOptions {
   int64_t threads; // 0: one a core
+  int64_t streams; // 0: the default
   const char *device, *cpu_level, *cache_dir, *nvrtc, *dump_dir, *override_dir;
   bool no_cache, no_tune, quiet;
 } MuseSessionOptions;
@@ -25,6 +26,8 @@ typedef struct MuseSessionOptions {
   {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "GPU: the library NVRTC, when it is not found by itself.", &(o).nvrtc}, \
   {"no-tune", 0, MUSE_OPT_FLAG, NULL, "GPU: take the default form of every kernel instead of the fastest measured.", \
    &(o).no_tune}, \
+  {"streams", 0, MUSE_OPT_INT, "N", \
+   "GPU: let up to N independent kernels run beside each other, 1 to 8 (4); results are the same.", &(o).streams}, \
   {"dump-kernels", 0, MUSE_OPT_TEXT, "DIR", \
    "GPU: write IR, source, PTX, compiler log and launches of each kernel there.", &(o).dump_dir}, \
   {"kernel-override", 0, MUSE_OPT_TEXT, "DIR", \
