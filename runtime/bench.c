@@ -95,8 +95,8 @@ static bool is_half_product(const MuseOp *kernel) {
   return false;
 }
 
-// Shares of the time that the machine's peaks would need at least, for the bytes and for the arithmetic: 1 is as fast as
-// can be. Small kernels whose data stay in the caches may pass 1.
+// Shares of the time that the machine's peaks would need at least, for the bytes and for the arithmetic: 1 is as fast
+// as can be. Small kernels whose data stay in the caches may pass 1.
 static double share_of_copy(const Row *r, const MusePeaks *p) {
   return r->cost.bytes / p->copy_bytes * r->calls / r->seconds;
 }
@@ -130,8 +130,8 @@ static void print_table(const Bench *b, const MusePeaks *p, int64_t top) {
     double n = r->calls, s = r->seconds > 0 ? r->seconds : 1e-9;
     MuseStr what = {0};
     muse_kernel_describe(r->kernel, &what);
-    printf("%9.3f %5.1f%% %5d %10.2f %9.2f %9.2f %9.2f %9.2f %5.1f%% %5.1f%%  @%s %s\n", 1e3 * s, 100 * s / total, r->calls,
-           n * r->cost.bytes / 1e6, n * r->cost.flops / 1e6, n * r->cost.bytes / s / 1e9, n * r->cost.flops / s / 1e9,
+    printf("%9.3f %5.1f%% %5d %10.2f %9.2f %9.2f %9.2f %9.2f %5.1f%% %5.1f%%  @%s %s\n", 1e3 * s, 100 * s / total,
+           r->calls, n * r->cost.bytes / 1e6, n * r->cost.flops / 1e6, n * r->cost.bytes / s / 1e9, n * r->cost.flops / s / 1e9,
            n * r->cost.int_ops / s / 1e9, 100 * share_of_copy(r, p), 100 * share_of_arithmetic(r, p), r->function,
            muse_str_text(&what));
     muse_str_free(&what);

@@ -1,7 +1,7 @@
-// The executor on an NVIDIA GPU: buffers, slab and workspaces lie in its memory. At its first run the calls of a function
-// follow each other on one stream in the order of the plan; from its second run on it is one CUDA graph, in which calls
-// that do not depend on each other may run side by side. Numbers that change from run to run (learning rate, seeds,
-// tokens) lie in buffers, so a graph never changes. See docs/cuda.md.
+// The executor on an NVIDIA GPU: buffers, slab and workspaces lie in its memory. At its first run the calls of a
+// function follow each other on one stream in the order of the plan; from its second run on it is one CUDA graph, in
+// which calls that do not depend on each other may run side by side. Numbers that change from run to run (learning
+// rate, seeds, tokens) lie in buffers, so a graph never changes. See docs/cuda.md.
 #include "runtime/executor_cuda.h"
 
 #include "ir/base/status.h"

@@ -1,5 +1,5 @@
-// Streams for the calls of a function (see the header). One pass in the order of the plan: for each buffer, piece of the
-// slab and workspace the last call that wrote it is known, and of each stream the last call that read it since.
+// Streams for the calls of a function (see the header). One pass in the order of the plan: for each buffer, piece of
+// the slab and workspace the last call that wrote it is known, and of each stream the last call that read it since.
 #include "runtime/schedule.h"
 
 #include "ir/base/status.h"
@@ -73,8 +73,8 @@ static void note_read(Builder *b, MusePlace place, int call, int stream) {
   muse_vec_push(&b->slab, p);
 }
 
-// Earlier users of the bytes are done when this call is, so pieces within it are forgotten; those that reach beyond stay
-// whole, which is safe.
+// Earlier users of the bytes are done when this call is, so pieces within it are forgotten; those that reach beyond
+// stay whole, which is safe.
 static void note_write(Builder *b, MusePlace place, int call) {
   Users writer = nobody;
   writer.writer = call;
