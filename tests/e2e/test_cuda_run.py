@@ -145,6 +145,14 @@ class Training(Model):
     def test_bits_of_adafactor(self):
         self.check_bits('adafactor')
 
+    def test_streams(self):
+        """Kernels beside each other: the bits of one after another."""
+        for name in ('bitnet-mixed', 'accumulation', 'adafactor'):
+            plan = self.make(name)
+            for streams in (1, 2, 4, 8):
+                self.train(plan, '-o', self.path(f'{name}-{streams}'), '--streams', streams)
+                self.assertEqual(self.final(f'{name}-{streams}'), self.final(f'{name}-1'), f'{name}, {streams} streams')
+
     def test_decoding_equals_the_rows(self):
         """Token by token as generation does it: the logits of the whole rows."""
         for name, bar in (('bk-f32', 1e-4), ('dense-f32', 1e-4), ('bitnet-f32', 1e-2), ('bitnet-mixed', 5e-2)):
