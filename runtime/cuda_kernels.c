@@ -388,7 +388,7 @@ MuseStatus muse_cuda_kernels_compile(MuseCudaKernels *k, MusePool *pool, const i
   MUSE_TRY(read_all(k, pool, indices, n, variant, diag));
   Batch b = {.k = k, .work = compile_job};
   collect(&b, indices, n, variant, wants_code);
-  if (b.n || k->options.dump_dir) {
+  if (b.n || (k->options.dump_dir && variant <= 0)) {
     int version = k->nvrtc_version;
     MuseCudaTarget target = k->target;
     MuseStatus status = open_nvrtc(k, diag);
@@ -406,7 +406,7 @@ MuseStatus muse_cuda_kernels_compile(MuseCudaKernels *k, MusePool *pool, const i
   b.progress_of = !k->options.quiet && isatty(STDERR_FILENO) ? n_jobs : 0;
   MuseStatus status = run_batch(&b, pool, diag);
   if (status == MUSE_OK) k->compiled += n_jobs;
-  if (status == MUSE_OK && k->options.dump_dir) {
+  if (status == MUSE_OK && k->options.dump_dir && variant <= 0) { // the default, then the one that is taken
     Batch dump = {.k = k, .work = dump_job};
     collect(&dump, indices, n, variant, is_emitted);
     status = run_batch(&dump, pool, diag);
@@ -456,6 +456,9 @@ MuseStatus muse_cuda_kernels_load(MuseCudaKernels *k, const MuseCuda *cuda, cons
 // ---- questions ----
 
 int muse_cuda_kernels_variants(const MuseCudaKernels *k, int index) { return k->entries[index].n_variants; }
+bool muse_cuda_kernels_is_overridden(const MuseCudaKernels *k, int index) {
+  return k->entries[index].variants[0].overridden;
+}
 void muse_cuda_kernels_choose(MuseCudaKernels *k, int index, int variant) { k->entries[index].chosen = variant; }
 int muse_cuda_kernels_chosen(const MuseCudaKernels *k, int index) { return k->entries[index].chosen; }
 

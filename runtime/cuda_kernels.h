@@ -36,6 +36,7 @@ MuseStatus muse_cuda_kernels_load(MuseCudaKernels *k, const MuseCuda *cuda, cons
                                   MuseDiag *diag);
 
 int muse_cuda_kernels_variants(const MuseCudaKernels *k, int index);    // of an emitted kernel
+bool muse_cuda_kernels_is_overridden(const MuseCudaKernels *k, int index); // by a source of override_dir
 void muse_cuda_kernels_choose(MuseCudaKernels *k, int index, int variant);
 int muse_cuda_kernels_chosen(const MuseCudaKernels *k, int index);
 const MuseCudaLaunches *muse_cuda_kernels_launches(const MuseCudaKernels *k, int index, int variant); // emitted

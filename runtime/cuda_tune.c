@@ -21,7 +21,7 @@ MuseStatus muse_cuda_recall_choices(MuseCudaExecutor *e, MusePool *pool, const i
     if (variants < 2) continue;
     bool known = muse_cuda_kernels_recall(e->kernels, e->plan->kernels[indices[i]], muse_str_text(&name), &chosen);
     if (known && chosen >= 0 && chosen < variants) muse_cuda_kernels_choose(e->kernels, indices[i], chosen);
-    else out_open[(*out_n_open)++] = indices[i];
+    else if (!muse_cuda_kernels_is_overridden(e->kernels, indices[i])) out_open[(*out_n_open)++] = indices[i];
   }
   muse_str_free(&name);
   return muse_cuda_kernels_emit(e->kernels, pool, indices, n, -1, diag);
