@@ -46,21 +46,32 @@ static void choose(const MuseCudaProducts *ps, int *out_groups, int *out_warps, 
   while (*out_depth < most && *out_depth * warps < blocks) ++*out_depth;
 }
 
-static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
+// Opens the loop over the elements of the block.
+static void begin_elements(MuseCudaProduct *p, const Cut *c, int depth) {
   MuseCudaBody *b = &p->body;
   b->depth = depth;
-  muse_cuda_epilogue_begin(p);
-  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M, 32 * c->groups * c->warps);
+  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M,
+                 32 * c->groups * c->warps);
   b->depth++;
   muse_cuda_line(b, "const unsigned row = i / %d;", 16 * c->groups);
   muse_cuda_line(b, "const int n = i %% %d, column = n0 + n;", 16 * c->groups);
   muse_cuda_line(b, "if (column >= %lld) continue;", (long long)p->N);
+}
+
+static void end_elements(MuseCudaProduct *p) {
+  p->body.depth--;
+  muse_cuda_line(&p->body, "}");
+  p->body.depth = 0;
+}
+
+static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
+  p->body.depth = depth;
+  muse_cuda_epilogue_begin(p);
+  begin_elements(p, c, depth);
   muse_cuda_epilogue_at_row(p);
-  muse_cuda_line(b, "const int sums[1] = {Rows::total((const int *)shared, row_sums, n, row)};");
+  muse_cuda_line(&p->body, "const int sums[1] = {Rows::total((const int *)shared, row_sums, n, row)};");
   muse_cuda_epilogue_columns(p, 1, "sums");
-  b->depth--;
-  muse_cuda_line(b, "}");
-  b->depth = 0;
+  end_elements(p);
 }
 
 // The part of the block's work that belongs to one anchor.
@@ -74,6 +85,9 @@ static void emit_anchor(MuseCudaProducts *ps, int index, const Cut *c) {
                    "    Rows::begin(from, (const unsigned char *)a%d + (long long)n0 * %lld, %lld - n0, %lld);\n",
                    c->groups, c->warps, c->depth, p->b_dtype == MUSE_T5 ? "true" : "false", 16 * c->groups, p->b,
                    (long long)p->b_pitch, (long long)p->N, (long long)p->b_pitch);
+  begin_elements(p, c, 2);
+  muse_cuda_epilogue_touch(p);
+  end_elements(p);
   const bool once = c->staged == c->blocks;
   if (once)
     muse_str_appendf(out, "    {\n      const int first = 0, n = %lld;\n", (long long)c->blocks);
