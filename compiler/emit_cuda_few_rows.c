@@ -74,20 +74,35 @@ static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
   end_elements(p);
 }
 
-// The part of the block's work that belongs to one anchor.
-static void emit_anchor(MuseCudaProducts *ps, int index, const Cut *c) {
-  MuseCudaProduct *p = &ps->product[index];
+static bool is_of(const MuseCudaProduct *p, MuseDtype dtype) { return p->b_dtype == dtype; }
+
+// The work of blocks whose anchor has trits of this dtype: which anchor shows in pointers and in the epilogue alone.
+static void emit_rows(MuseCudaProducts *ps, MuseDtype dtype, const Cut *c) {
   MuseStr *out = ps->e->out;
-  const int trits = p->b_dtype == MUSE_T5 ? 320 : 256;
+  const MuseCudaProduct *p = NULL;
+  const int trits = dtype == MUSE_T5 ? 320 : 256;
+  for (int i = ps->n - 1; i >= 0; i--)
+    if (is_of(&ps->product[i], dtype)) p = &ps->product[i];
   muse_str_appendf(out,
-                   "    typedef FewRows<%d, %d, %d, %s> Rows;\n    const int n0 = (int)block * %d;\n"
+                   "    typedef FewRows<%d, %d, %d, %s, %s> Rows;\n    const int n0 = (int)block * %d;\n"
+                   "    const unsigned char *b = (const unsigned char *)a%d;\n    int N = %lld;\n",
+                   c->groups, c->warps, c->depth, dtype == MUSE_T5 ? "true" : "false",
+                   p->M == 1 && dtype == MUSE_T2 ? "true" : "false", 16 * c->groups, p->b, (long long)p->N);
+  for (int i = 0; i < ps->n; i++)
+    if (is_of(&ps->product[i], dtype) && &ps->product[i] != p)
+      muse_str_appendf(out, "    if (which == %d) b = (const unsigned char *)a%d, N = %lld;\n", i, ps->product[i].b,
+                       (long long)ps->product[i].N);
+  muse_str_appendf(out,
                    "    Rows::Sums acc = {};\n    Rows::Trits trits;\n    Rows::Pointers from;\n"
-                   "    Rows::begin(from, (const unsigned char *)a%d + (long long)n0 * %lld, %lld - n0, %lld);\n",
-                   c->groups, c->warps, c->depth, p->b_dtype == MUSE_T5 ? "true" : "false", 16 * c->groups, p->b,
-                   (long long)p->b_pitch, (long long)p->N, (long long)p->b_pitch);
-  begin_elements(p, c, 2);
-  muse_cuda_epilogue_touch(p);
-  end_elements(p);
+                   "    Rows::begin(from, b + (long long)n0 * %lld, N - n0, %lld);\n",
+                   (long long)p->b_pitch, (long long)p->b_pitch);
+  for (int i = 0; i < ps->n; i++) {
+    if (!is_of(&ps->product[i], dtype)) continue;
+    if (ps->n > 1) muse_str_appendf(out, "    if (which == %d)\n", i);
+    begin_elements(&ps->product[i], c, 2);
+    muse_cuda_epilogue_touch(&ps->product[i]);
+    end_elements(&ps->product[i]);
+  }
   const bool once = c->staged == c->blocks;
   if (once)
     muse_str_appendf(out, "    {\n      const int first = 0, n = %lld;\n", (long long)c->blocks);
@@ -107,22 +122,28 @@ static void emit_anchor(MuseCudaProducts *ps, int index, const Cut *c) {
                    p->K % 16 == 0 ? "true" : "false", p->a, (long long)p->M, (long long)p->K, trits, trits,
                    (long long)c->stride, (long long)p->M, trits, (long long)c->stride, (long long)p->M,
                    (long long)c->stride);
-  emit_epilogue(p, c, 2);
+  for (int i = 0; i < ps->n; i++) {
+    if (!is_of(&ps->product[i], dtype)) continue;
+    if (ps->n > 1) muse_str_appendf(out, "    if (which == %d) {\n", i);
+    emit_epilogue(&ps->product[i], c, ps->n > 1 ? 3 : 2);
+    if (ps->n > 1) muse_str_append(out, "    }\n");
+  }
 }
 
 void muse_cuda_emit_few_rows(MuseCudaProducts *ps) {
+  static const MuseDtype dtypes[2] = {MUSE_T2, MUSE_T5};
   MuseCudaEmitter *e = ps->e;
-  Cut cut[MUSE_MAX_ANCHORS];
+  int64_t n_blocks[MUSE_MAX_ANCHORS], sum = 0, shared = 0;
+  unsigned mask[2] = {0, 0};
   int groups, warps, depth;
   choose(ps, &groups, &warps, &depth);
-  int64_t n_blocks[MUSE_MAX_ANCHORS], sum = 0, shared = 0;
   for (int i = 0; i < ps->n; i++) {
     const MuseCudaProduct *p = &ps->product[i];
-    cut[i] = cut_of(p, groups, warps, depth);
-    sum += n_blocks[i] = muse_ceil_div(p->N, 16 * cut[i].groups);
-    int64_t bytes = p->M * cut[i].stride, sums = cut[i].warps * cut[i].groups * 512;
-    if (bytes > shared) shared = bytes;
-    if (sums > shared) shared = sums;
+    const Cut cut = cut_of(p, groups, warps, depth);
+    sum += n_blocks[i] = muse_ceil_div(p->N, 16 * groups);
+    mask[p->b_dtype == MUSE_T5] |= 1u << i;
+    if (p->M * cut.stride > shared) shared = p->M * cut.stride;
+    if (warps * groups * 512 > shared) shared = warps * groups * 512;
   }
   muse_str_append(e->out, muse_cuda_few_rows_prelude());
   muse_cuda_begin_launch(
@@ -130,10 +151,16 @@ void muse_cuda_emit_few_rows(MuseCudaProducts *ps) {
   muse_str_append(e->out, "  extern __shared__ __align__(128) unsigned char shared[];\n  __shared__ int row_sums[8];\n");
   muse_cuda_emit_which(e->out, n_blocks, ps->n);
   muse_str_append(e->out, "  if (threadIdx.x < 8) row_sums[threadIdx.x] = 0;\n");
-  for (int i = 0; i < ps->n; i++) {
-    if (ps->n > 1) muse_str_appendf(e->out, "  if (which == %d) {\n", i);
+  for (int d = 0; d < 2; d++) {
+    if (!mask[d]) continue;
+    if (mask[1 - d]) muse_str_appendf(e->out, "  if (%uu >> which & 1u) {\n", mask[d]);
     else muse_str_append(e->out, "  {\n");
-    emit_anchor(ps, i, &cut[i]);
+    for (int i = 0; i < ps->n; i++)
+      if (mask[d] >> i & 1) {
+        const Cut cut = cut_of(&ps->product[i], groups, warps, depth);
+        emit_rows(ps, dtypes[d], &cut);
+        break;
+      }
     muse_str_append(e->out, "  }\n");
   }
   muse_str_append(e->out, "}\n\n");

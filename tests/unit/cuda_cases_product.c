@@ -196,12 +196,17 @@ int muse_cuda_product_bench_cases(MuseCudaCase *out, int capacity) {
   add_three(&list, t222, 4096, (const int[]){5120, 5120, 5120}, 5120);
   add_ternary(&list, "t2", 512, 5120, 5120, SCALED);
   add_ternary(&list, "t2", 512, 20480, 5120, SCALED);
+  add_ternary(&list, "t2", 256, 5120, 5120, SCALED);
+  add_ternary(&list, "t2", 256, 20480, 5120, SCALED);
+  add_ternary(&list, "t2", 128, 20480, 5120, SCALED);
+  add_ternary(&list, "t2", 1024, 5120, 5120, SCALED);
+  add_ternary(&list, "t2", 1024, 20480, 5120, SCALED);
   add_ternary(&list, "t2", 16384, 6400, 1600, SCALED);
   add_bytes(&list, 20480, 5120, 4096, SUMS);
   add_bytes(&list, 5120, 5120, 4096, SUMS);
   add_bytes(&list, 6400, 1600, 16384, SUMS);
-  static const int few[] = {1, 4, 8, 16, 64};
-  for (int i = 0; i < 5; i++) {
+  static const int few[] = {1, 2, 4, 8, 16, 64};
+  for (int i = 0; i < 6; i++) {
     add_cold(&list, "t2", few[i], 20480, 5120);
     add_cold(&list, "t5", few[i], 20480, 5120);
   }
