@@ -6,9 +6,9 @@
 
 enum {
   STAGED_BYTES = 44 << 10, // of x in shared memory at a time
-  ENOUGH_WARPS = 1200,
-  MAX_DEPTH = 10, // what fits into registers
-  MAX_DEPTH_T5 = 4,
+  ENOUGH_WARPS = 900,
+  MAX_WARPS = 10, // that share rows
+  DEPTH = 4,
 };
 
 typedef struct Cut {
@@ -28,81 +28,59 @@ static Cut cut_of(const MuseCudaProduct *p, int groups, int warps, int depth) {
   return c;
 }
 
-// All warps are on the GPU at once and stream their part from its start to its end. Enough of them for the bandwidth:
-// warps share rows where the matrix is small. Several groups of a block share x.
+// All warps are on the GPU at once and stream their part from its start to its end, DEPTH blocks ahead. Enough of them
+// for the bandwidth: warps share rows where the matrix is small, evenly and in whole turns of DEPTH. Several groups of a
+// block share x. (On an H200 more than four blocks ahead were slower: the first warps of a multiprocessor then take all
+// of the bandwidth, and the others start late.)
 static void choose(const MuseCudaProducts *ps, int *out_groups, int *out_warps, int *out_depth) {
   int64_t tiles = 0, blocks = 0;
-  int most = MAX_DEPTH;
   for (int i = 0; i < ps->n; i++) {
     tiles += muse_ceil_div(ps->product[i].N, 16);
     if (ps->product[i].b_pitch / 64 > blocks) blocks = ps->product[i].b_pitch / 64;
-    if (ps->product[i].b_dtype == MUSE_T5) most = MAX_DEPTH_T5;
   }
-  int warps = 1;
-  while (warps < 8 && tiles * warps < ENOUGH_WARPS && warps < blocks) warps *= 2;
-  *out_warps = warps;
-  *out_groups = warps < 4 ? 4 / warps : 1;
-  *out_depth = 1;
-  while (*out_depth < most && *out_depth * warps < blocks) ++*out_depth;
+  double least = 0;
+  *out_warps = 0;
+  for (int w = 1; w <= MAX_WARPS && w <= blocks; w++) {
+    if (tiles * w < ENOUGH_WARPS && w < MAX_WARPS && w < blocks) continue;
+    const int64_t turns = muse_ceil_div(blocks, w);
+    const double cost = (double)(turns * w) / (double)blocks + (turns > DEPTH && turns % DEPTH ? 0.2 : 0) + 0.05 * w;
+    if (*out_warps && cost >= least) continue;
+    *out_warps = w;
+    least = cost;
+  }
+  *out_groups = *out_warps > 1 ? 4 / *out_warps + (*out_warps > 4) : ps->product[0].M > 4 ? 8 : 4;
+  const int64_t turns = muse_ceil_div(blocks, *out_warps);
+  *out_depth = turns < DEPTH ? (int)turns : DEPTH;
 }
 
-// Opens the loop over the elements of the block.
-static void begin_elements(MuseCudaProduct *p, const Cut *c, int depth) {
+static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
   MuseCudaBody *b = &p->body;
   b->depth = depth;
-  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M,
-                 32 * c->groups * c->warps);
+  muse_cuda_epilogue_begin(p);
+  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M, 32 * c->groups * c->warps);
   b->depth++;
   muse_cuda_line(b, "const unsigned row = i / %d;", 16 * c->groups);
   muse_cuda_line(b, "const int n = i %% %d, column = n0 + n;", 16 * c->groups);
   muse_cuda_line(b, "if (column >= %lld) continue;", (long long)p->N);
-}
-
-static void end_elements(MuseCudaProduct *p) {
-  p->body.depth--;
-  muse_cuda_line(&p->body, "}");
-  p->body.depth = 0;
-}
-
-static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
-  p->body.depth = depth;
-  muse_cuda_epilogue_begin(p);
-  begin_elements(p, c, depth);
   muse_cuda_epilogue_at_row(p);
-  muse_cuda_line(&p->body, "const int sums[1] = {Rows::total((const int *)shared, row_sums, n, row)};");
+  muse_cuda_line(b, "const int sums[1] = {Rows::total((const int *)shared, row_sums, n, row)};");
   muse_cuda_epilogue_columns(p, 1, "sums");
-  end_elements(p);
+  b->depth--;
+  muse_cuda_line(b, "}");
+  b->depth = 0;
 }
 
-static bool is_of(const MuseCudaProduct *p, MuseDtype dtype) { return p->b_dtype == dtype; }
-
-// The work of blocks whose anchor has trits of this dtype: which anchor shows in pointers and in the epilogue alone.
-static void emit_rows(MuseCudaProducts *ps, MuseDtype dtype, const Cut *c) {
+// The part of the block's work that belongs to one anchor.
+static void emit_anchor(MuseCudaProducts *ps, int index, const Cut *c) {
+  MuseCudaProduct *p = &ps->product[index];
   MuseStr *out = ps->e->out;
-  const MuseCudaProduct *p = NULL;
-  const int trits = dtype == MUSE_T5 ? 320 : 256;
-  for (int i = ps->n - 1; i >= 0; i--)
-    if (is_of(&ps->product[i], dtype)) p = &ps->product[i];
+  const int trits = p->b_dtype == MUSE_T5 ? 320 : 256;
   muse_str_appendf(out,
-                   "    typedef FewRows<%d, %d, %d, %s, %s> Rows;\n    const int n0 = (int)block * %d;\n"
-                   "    const unsigned char *b = (const unsigned char *)a%d;\n    int N = %lld;\n",
-                   c->groups, c->warps, c->depth, dtype == MUSE_T5 ? "true" : "false",
-                   p->M == 1 && dtype == MUSE_T2 ? "true" : "false", 16 * c->groups, p->b, (long long)p->N);
-  for (int i = 0; i < ps->n; i++)
-    if (is_of(&ps->product[i], dtype) && &ps->product[i] != p)
-      muse_str_appendf(out, "    if (which == %d) b = (const unsigned char *)a%d, N = %lld;\n", i, ps->product[i].b,
-                       (long long)ps->product[i].N);
-  muse_str_appendf(out,
+                   "    typedef FewRows<%d, %d, %d, %s> Rows;\n    const int n0 = (int)block * %d;\n"
                    "    Rows::Sums acc = {};\n    Rows::Trits trits;\n    Rows::Pointers from;\n"
-                   "    Rows::begin(from, b + (long long)n0 * %lld, N - n0, %lld);\n",
-                   (long long)p->b_pitch, (long long)p->b_pitch);
-  for (int i = 0; i < ps->n; i++) {
-    if (!is_of(&ps->product[i], dtype)) continue;
-    if (ps->n > 1) muse_str_appendf(out, "    if (which == %d)\n", i);
-    begin_elements(&ps->product[i], c, 2);
-    muse_cuda_epilogue_touch(&ps->product[i]);
-    end_elements(&ps->product[i]);
-  }
+                   "    Rows::begin(from, (const unsigned char *)a%d + (long long)n0 * %lld, %lld - n0, %lld);\n",
+                   c->groups, c->warps, c->depth, p->b_dtype == MUSE_T5 ? "true" : "false", 16 * c->groups, p->b,
+                   (long long)p->b_pitch, (long long)p->N, (long long)p->b_pitch);
   const bool once = c->staged == c->blocks;
   if (once)
     muse_str_appendf(out, "    {\n      const int first = 0, n = %lld;\n", (long long)c->blocks);
@@ -122,28 +100,22 @@ static void emit_rows(MuseCudaProducts *ps, MuseDtype dtype, const Cut *c) {
                    p->K % 16 == 0 ? "true" : "false", p->a, (long long)p->M, (long long)p->K, trits, trits,
                    (long long)c->stride, (long long)p->M, trits, (long long)c->stride, (long long)p->M,
                    (long long)c->stride);
-  for (int i = 0; i < ps->n; i++) {
-    if (!is_of(&ps->product[i], dtype)) continue;
-    if (ps->n > 1) muse_str_appendf(out, "    if (which == %d) {\n", i);
-    emit_epilogue(&ps->product[i], c, ps->n > 1 ? 3 : 2);
-    if (ps->n > 1) muse_str_append(out, "    }\n");
-  }
+  emit_epilogue(p, c, 2);
 }
 
 void muse_cuda_emit_few_rows(MuseCudaProducts *ps) {
-  static const MuseDtype dtypes[2] = {MUSE_T2, MUSE_T5};
   MuseCudaEmitter *e = ps->e;
-  int64_t n_blocks[MUSE_MAX_ANCHORS], sum = 0, shared = 0;
-  unsigned mask[2] = {0, 0};
+  Cut cut[MUSE_MAX_ANCHORS];
   int groups, warps, depth;
   choose(ps, &groups, &warps, &depth);
+  int64_t n_blocks[MUSE_MAX_ANCHORS], sum = 0, shared = 0;
   for (int i = 0; i < ps->n; i++) {
     const MuseCudaProduct *p = &ps->product[i];
-    const Cut cut = cut_of(p, groups, warps, depth);
-    sum += n_blocks[i] = muse_ceil_div(p->N, 16 * groups);
-    mask[p->b_dtype == MUSE_T5] |= 1u << i;
-    if (p->M * cut.stride > shared) shared = p->M * cut.stride;
-    if (warps * groups * 512 > shared) shared = warps * groups * 512;
+    cut[i] = cut_of(p, groups, warps, depth);
+    sum += n_blocks[i] = muse_ceil_div(p->N, 16 * cut[i].groups);
+    int64_t bytes = p->M * cut[i].stride, sums = cut[i].warps * cut[i].groups * 512;
+    if (bytes > shared) shared = bytes;
+    if (sums > shared) shared = sums;
   }
   muse_str_append(e->out, muse_cuda_few_rows_prelude());
   muse_cuda_begin_launch(
@@ -151,16 +123,10 @@ void muse_cuda_emit_few_rows(MuseCudaProducts *ps) {
   muse_str_append(e->out, "  extern __shared__ __align__(128) unsigned char shared[];\n  __shared__ int row_sums[8];\n");
   muse_cuda_emit_which(e->out, n_blocks, ps->n);
   muse_str_append(e->out, "  if (threadIdx.x < 8) row_sums[threadIdx.x] = 0;\n");
-  for (int d = 0; d < 2; d++) {
-    if (!mask[d]) continue;
-    if (mask[1 - d]) muse_str_appendf(e->out, "  if (%uu >> which & 1u) {\n", mask[d]);
+  for (int i = 0; i < ps->n; i++) {
+    if (ps->n > 1) muse_str_appendf(e->out, "  if (which == %d) {\n", i);
     else muse_str_append(e->out, "  {\n");
-    for (int i = 0; i < ps->n; i++)
-      if (mask[d] >> i & 1) {
-        const Cut cut = cut_of(&ps->product[i], groups, warps, depth);
-        emit_rows(ps, dtypes[d], &cut);
-        break;
-      }
+    emit_anchor(ps, i, &cut[i]);
     muse_str_append(e->out, "  }\n");
   }
   muse_str_append(e->out, "}\n\n");

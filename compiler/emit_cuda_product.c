@@ -119,19 +119,6 @@ void muse_cuda_epilogue_store(MuseCudaProduct *p) {
                    p->result[i]);
 }
 
-void muse_cuda_epilogue_touch(MuseCudaProduct *p) {
-  MuseCudaBody *b = &p->body;
-  for (int i = 0; i < b->n; i++) {
-    const MuseCudaValue *v = &b->value[i];
-    if (v->value->def || v->ignored || !muse_cuda_is_read_plainly(b, v->value)) continue;
-    MuseStr offset = {0};
-    if (v->level != MUSE_CUDA_EVERYWHERE) muse_cuda_row_offset(b, v->value->type, "row", &offset);
-    muse_cuda_line(b, "touch(a%d + (%s)%s);", v->value->index, offset.len ? muse_str_text(&offset) : "0",
-                   v->level == MUSE_CUDA_PLACE ? " + column" : "");
-    muse_str_free(&offset);
-  }
-}
-
 void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums) {
   muse_cuda_epilogue_values(p, V, sums);
   muse_cuda_epilogue_store(p);

@@ -50,12 +50,9 @@ int muse_cuda_epilogue_best_vector(const MuseCudaProduct *p);
 //            from there on; computes all results of the anchor and then stores them. V divides N, or N is 1 and V is 1.
 //            Declares names of its own: to be put in braces. It is `values`, which leaves the results r%d in arrays y%d
 //            of V, and then `store`.
-//   touch:   may stand anywhere in front with `row` and `column` in scope: reads the operands there into the first-level
-//            cache, without waiting
 // Two threads never work on the same place, since a result may stand in place of an operand.
 void muse_cuda_epilogue_begin(MuseCudaProduct *p);
 void muse_cuda_epilogue_at_row(MuseCudaProduct *p);
-void muse_cuda_epilogue_touch(MuseCudaProduct *p);
 void muse_cuda_epilogue_values(MuseCudaProduct *p, int V, const char *sums);
 void muse_cuda_epilogue_store(MuseCudaProduct *p);
 void muse_cuda_epilogue_columns(MuseCudaProduct *p, int V, const char *sums);
