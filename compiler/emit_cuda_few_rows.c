@@ -7,7 +7,7 @@
 enum {
   STAGED_BYTES = 44 << 10, // of x in shared memory at a time
   ENOUGH_WARPS = 900,
-  MAX_WARPS = 10, // that share rows
+  MAX_WARPS = 8, // that share rows
   DEPTH = 4,
 };
 
