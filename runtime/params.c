@@ -1,124 +1,16 @@
-// Initial values and loading of parameters.
+// Parameters of a session: initial values in their places, loading, checkpoints.
 #include "runtime/params.h"
 
-#include "ir/base/philox.h"
 #include "runtime/numerics.h"
+#include "runtime/param_grid.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 1 << 16 }; // elements of a task: sums are cut by it, so it is part of the values of latents
+enum { CHUNK = MUSE_PARAM_CHUNK };
 
 static bool is_role(const MuseBuffer *b, const char *role) { return strcmp(b->role, role) == 0; }
-
-// ---- initial values ----
-
-typedef enum InitKind { INIT_NORMAL, INIT_CONSTANT, INIT_LOG, INIT_SOFTPLUS_INVERSE } InitKind;
-
-typedef struct Init {
-  InitKind kind;
-  uint64_t op_id;
-  uint32_t seed;
-  int64_t n;
-  double a, b;      // std; value; first and last
-  float *values;    // where to
-  int8_t *latent;
-  double delta;
-  double *sums;     // of |w|, one a chunk
-} Init;
-
-static double initial_value(const Init *init, int64_t i) {
-  if (init->kind == INIT_NORMAL) return init->a * muse_random_normal((uint64_t)i, init->op_id, init->seed, 0);
-  if (init->kind == INIT_CONSTANT) return init->a;
-  double share = init->n > 1 ? (double)i / (double)(init->n - 1) : 0;
-  double log_v = log(init->a) + share * (log(init->b) - log(init->a));
-  return init->kind == INIT_LOG ? log_v : log(expm1(exp(log_v)));
-}
-
-static void fill_values(void *context, int thread, int64_t begin, int64_t end) {
-  const Init *init = context;
-  int64_t last = end * CHUNK < init->n ? end * CHUNK : init->n;
-  for (int64_t i = begin * CHUNK; i < last; i++) init->values[i] = (float)initial_value(init, i);
-}
-
-static void sum_magnitudes(void *context, int thread, int64_t begin, int64_t end) {
-  const Init *init = context;
-  for (int64_t chunk = begin; chunk < end; chunk++) {
-    int64_t last = (chunk + 1) * CHUNK < init->n ? (chunk + 1) * CHUNK : init->n;
-    double sum = 0;
-    for (int64_t i = chunk * CHUNK; i < last; i++) sum += fabs((double)(float)initial_value(init, i));
-    init->sums[chunk] = sum;
-  }
-}
-
-static int8_t on_grid(double w, double delta) { return (int8_t)fmax(-127, fmin(127, nearbyint(w / delta))); }
-
-static void fill_latent(void *context, int thread, int64_t begin, int64_t end) {
-  const Init *init = context;
-  int64_t last = end * CHUNK < init->n ? end * CHUNK : init->n;
-  for (int64_t i = begin * CHUNK; i < last; i++)
-    init->latent[i] = on_grid((double)(float)initial_value(init, i), init->delta);
-}
-
-// The width of the grid from sums of |w|; a parameter of zeros gets a grid of any width.
-static float grid_width(const double *sums, int64_t n_sums, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n_sums; i++) sum += sums[i];
-  float delta = (float)(3.2 * (sum / (double)n) / 127);
-  return delta > 0 ? delta : 1;
-}
-
-static bool get_real(const MuseBuffer *param, const char *name, double *out) {
-  const MuseAttr *a = muse_attr_find(&param->attrs, name);
-  if (a && a->kind == MUSE_ATTR_INT) *out = (double)a->i;
-  else if (a && a->kind == MUSE_ATTR_REAL) *out = a->real;
-  else return false;
-  return isfinite(*out);
-}
-
-static MuseStatus read_init(const MuseBuffer *param, uint32_t seed, Init *out, MuseDiag *diag) {
-  const MuseAttr *a = muse_attr_find(&param->attrs, "init");
-  const char *kind = a && a->kind == MUSE_ATTR_TEXT ? a->text : "";
-  bool ok = false;
-  *out = (Init){
-      .op_id = muse_hash64(param->name, strlen(param->name)), .seed = seed, .n = muse_type_elements(param->type)};
-  if (muse_str_eq(kind, "normal")) {
-    out->kind = INIT_NORMAL;
-    ok = get_real(param, "std", &out->a);
-  } else if (muse_str_eq(kind, "constant")) {
-    out->kind = INIT_CONSTANT;
-    ok = get_real(param, "value", &out->a);
-  } else if (muse_str_eq(kind, "log") || muse_str_eq(kind, "softplus_inverse")) {
-    out->kind = muse_str_eq(kind, "log") ? INIT_LOG : INIT_SOFTPLUS_INVERSE;
-    ok = get_real(param, "first", &out->a) && get_real(param, "last", &out->b) && out->a > 0 && out->b > 0;
-  }
-  if (ok) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_INPUT,
-                    "the plan does not say how parameter '%s' starts (init '%s'); run musec again on its configuration",
-                    param->name, kind);
-}
-
-MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool,
-                           MuseParamValues *out, MuseDiag *diag) {
-  Init init;
-  MUSE_TRY(read_init(param, seed, &init, diag));
-  int64_t chunks = (init.n + CHUNK - 1) / CHUNK;
-  if (param->type.dtype != MUSE_I8) {
-    init.values = out->values;
-    muse_pool_run(pool, chunks, fill_values, &init);
-    return MUSE_OK;
-  }
-  init.sums = calloc((size_t)chunks, sizeof *init.sums);
-  if (!init.sums) muse_out_of_memory((size_t)chunks * sizeof *init.sums);
-  muse_pool_run(pool, chunks, sum_magnitudes, &init);
-  out->delta = grid_width(init.sums, chunks, init.n);
-  init.delta = (double)out->delta;
-  init.latent = out->latent;
-  muse_pool_run(pool, chunks, fill_latent, &init);
-  free(init.sums);
-  return MUSE_OK;
-}
 
 // Where the values of a parameter of the session are made: its own memory, or host memory that is then copied.
 typedef struct Place {
@@ -200,9 +92,9 @@ static MuseStatus quantise_latent(const MuseStoredTensor *t, int8_t *out, float 
       if (status == MUSE_OK && pass == 0)
         for (int64_t i = 0; i < count; i++) sums[c] += fabs((double)piece[i]);
       if (status == MUSE_OK && pass == 1)
-        for (int64_t i = 0; i < count; i++) out[first + i] = on_grid((double)piece[i], (double)*out_delta);
+        for (int64_t i = 0; i < count; i++) out[first + i] = muse_on_grid((double)piece[i], (double)*out_delta);
     }
-    if (pass == 0) *out_delta = grid_width(sums, chunks, n);
+    if (pass == 0) *out_delta = muse_grid_width(sums, chunks, n);
   }
   free(piece);
   free(sums);
