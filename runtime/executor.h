@@ -25,7 +25,7 @@ typedef struct MuseExecutorOptions {
   int streams;             // kernels that may run beside each other; 0: MUSE_DEFAULT_STREAMS
 } MuseExecutorOptions;
 
-enum { MUSE_DEFAULT_STREAMS = 4 };
+enum { MUSE_DEFAULT_STREAMS = 1 };
 
 typedef struct MuseExecutorStats {
   // distinct kernels of the prepared functions; how many were compiled, how many came from the cache

@@ -27,7 +27,7 @@ typedef struct MuseSessionOptions {
   {"no-tune", 0, MUSE_OPT_FLAG, NULL, "GPU: take the default form of every kernel instead of the fastest measured.", \
    &(o).no_tune}, \
   {"streams", 0, MUSE_OPT_INT, "N", \
-   "GPU: let up to N independent kernels run beside each other, 1 to 8 (4); results are the same.", &(o).streams}, \
+   "GPU: let up to N independent kernels run beside each other, 1 to 8 (1); results are the same.", &(o).streams}, \
   {"dump-kernels", 0, MUSE_OPT_TEXT, "DIR", \
    "GPU: write IR, source, PTX, compiler log and launches of each kernel there.", &(o).dump_dir}, \
   {"kernel-override", 0, MUSE_OPT_TEXT, "DIR", \
