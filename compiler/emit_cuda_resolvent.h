@@ -17,7 +17,6 @@ typedef struct MuseCudaResolvent {
   long long B, T, H, D;
   long long C, chunks, items; // tokens of a chunk; chunks of a row; chunks of all heads and rows
   int buffers;                // 2: both parts of a state lie in shared memory at once
-  int split;                  // warps that share the columns of 16 tokens
   int64_t shared, blocks; // of the launch that computes the chunks, of C / 16 warps
   int64_t state_bytes, factor_bytes;
 } MuseCudaResolvent;
