@@ -19,7 +19,8 @@ typedef struct MuseCudaValue {
   bool ready;  // its name can be used
   bool needed; // by the step that is written
   bool kept;   // operand: all columns of the thread lie in registers, name[k][l]
-  bool packed; // kept as words, packed_name[k], that a step takes apart: elements of less than 32 bits would fill one each
+  bool packed; // kept as words, packed_name[k], that a step takes apart: elements of less than 32 bits would fill one
+               // each
   bool ignored; // belongs to another part of the kernel: never read nor computed
 } MuseCudaValue;
 

@@ -29,9 +29,9 @@ static Cut cut_of(const MuseCudaProduct *p, int groups, int warps, int depth) {
 }
 
 // All warps are on the GPU at once and stream their part from its start to its end, DEPTH blocks ahead. Enough of them
-// for the bandwidth: warps share rows where the matrix is small, evenly and in whole turns of DEPTH. Several groups of a
-// block share x. (On an H200 more than four blocks ahead were slower: the first warps of a multiprocessor then take all
-// of the bandwidth, and the others start late.)
+// for the bandwidth: warps share rows where the matrix is small, evenly and in whole turns of DEPTH. Several groups of
+// a block share x. (On an H200 more than four blocks ahead were slower: the first warps of a multiprocessor then take
+// all of the bandwidth, and the others start late.)
 static void choose(const MuseCudaProducts *ps, int *out_groups, int *out_warps, int *out_depth) {
   int64_t tiles = 0, blocks = 0;
   for (int i = 0; i < ps->n; i++) {
@@ -57,7 +57,8 @@ static void emit_epilogue(MuseCudaProduct *p, const Cut *c, int depth) {
   MuseCudaBody *b = &p->body;
   b->depth = depth;
   muse_cuda_epilogue_begin(p);
-  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M, 32 * c->groups * c->warps);
+  muse_cuda_line(b, "for (int i = threadIdx.x; i < %d; i += %d) {", 16 * c->groups * (int)p->M,
+                 32 * c->groups * c->warps);
   b->depth++;
   muse_cuda_line(b, "const unsigned row = i / %d;", 16 * c->groups);
   muse_cuda_line(b, "const int n = i %% %d, column = n0 + n;", 16 * c->groups);
@@ -120,7 +121,8 @@ void muse_cuda_emit_few_rows(MuseCudaProducts *ps) {
   muse_str_append(e->out, muse_cuda_few_rows_prelude());
   muse_cuda_begin_launch(
       e, (MuseCudaLaunch){.grid_x = sum, .grid_y = 1, .block = 32 * groups * warps, .shared_bytes = (int)shared});
-  muse_str_append(e->out, "  extern __shared__ __align__(128) unsigned char shared[];\n  __shared__ int row_sums[8];\n");
+  muse_str_append(e->out,
+                  "  extern __shared__ __align__(128) unsigned char shared[];\n  __shared__ int row_sums[8];\n");
   muse_cuda_emit_which(e->out, n_blocks, ps->n);
   muse_str_append(e->out, "  if (threadIdx.x < 8) row_sums[threadIdx.x] = 0;\n");
   for (int i = 0; i < ps->n; i++) {

@@ -13,15 +13,17 @@
 // dynamic shared memory, which is called gemm_shared) so:
 //
 //   G g; g.clear();
-//   g.multiply(gemm::Matrix<TA>{a, stride, rows, columns}, gemm::Matrix<TB>{b, ..}, m0, n0, k_begin, k_end, gemm_shared);
-//   g.each([&](int row, int column, float &x, float &y) { .. });  // C(m0+row, n0+column), C(m0+row, n0+column+1)
+//   g.multiply(gemm::Matrix<TA>{a, stride, rows, columns}, gemm::Matrix<TB>{b, ..}, m0, n0, k_begin, k_end,
+//              gemm_shared);
+//   g.each([&](int row, int column, float &x, float &y) { .. });  // C(m0+row, n0+column) and the column after it
 //
 // multiply adds to the sums, so it may be called several times; between calls, and before gemm_shared is used for
 // something else, stands a __syncthreads(). k_begin is a multiple of 8, k_end too unless it is K. Rows and columns of
 // the tile beyond the matrices are zero.
 //
-// Precision: a side whose dtype is that of `compute` is taken as it is; f32 in one plane is rounded to `compute`; f32 in
-// two planes of bf16 keeps 17 bits; in three it keeps all, and sums are as exact as with f32 arithmetic. trits are exact.
+// Precision: a side whose dtype is that of `compute` is taken as it is; f32 in one plane is rounded to `compute`; f32
+// in two planes of bf16 keeps 17 bits; in three it keeps all, and sums are as exact as with f32 arithmetic. trits are
+// exact.
 #include "compiler/cuda_target.h"
 #include "ir/base/str.h"
 #include "ir/type.h"

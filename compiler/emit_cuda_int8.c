@@ -1,5 +1,5 @@
-// Skeletons "ternary_matmul" and "int8_matmul" as CUDA C by mma.sync, for every architecture and shape. Where warpgroups
-// do better (emit_cuda_wgmma.h) this is the last variant.
+// Skeletons "ternary_matmul" and "int8_matmul" as CUDA C by mma.sync, for every architecture and shape. Where
+// warpgroups do better (emit_cuda_wgmma.h) this is the last variant.
 //
 // Both are tiles of BytesTile (emit_cuda_int8_prelude.c). Trits of T2 are read as they are packed and taken apart in
 // registers, in front of the matrix unit; those of T5 become T2 in a launch ahead. int8_matmul contracts over the
@@ -182,17 +182,19 @@ static void emit_tiles(MuseCudaProducts *ps, const Tile *t, const Sides *sides, 
   for (int i = 1; i < ps->n; i++)
     muse_str_appendf(out, "  if (which == %d) N = %lld, b = %s;\n", i, (long long)ps->product[i].N, sides->b[i].text);
   const long long tiles_m = muse_ceil_div(p->M, t->bm);
-  muse_str_appendf(out,
-                   "  const unsigned across = (N + %d) / %d, group = block / (%d * across), in = block %% (%d * across);\n"
-                   "  const unsigned height = min(%du, %lldu - group * %d);\n"
-                   "  const int m0 = (int)(group * %d + in %% height) * %d, n0 = (int)(in / height) * %d;\n",
-                   t->bn - 1, t->bn, GROUP, GROUP, GROUP, tiles_m, GROUP, GROUP, t->bm, t->bn);
-  muse_str_appendf(out,
-                   "  int acc[Tile::MT][Tile::NT][4];\n"
-                   "  Tile::run(acc, %s + (long long)m0 * %lld, b + (long long)n0 * %lld, %lld - m0, N - n0, %lld, %lld, "
-                   "%lld, shared);\n",
-                   sides->a.text, (long long)sides->a.pitch, (long long)sides->b[0].pitch, (long long)p->M,
-                   (long long)sides->K, (long long)sides->a.pitch, (long long)sides->b[0].pitch);
+  muse_str_appendf(
+      out,
+      "  const unsigned across = (N + %d) / %d, group = block / (%d * across), in = block %% (%d * across);\n"
+      "  const unsigned height = min(%du, %lldu - group * %d);\n"
+      "  const int m0 = (int)(group * %d + in %% height) * %d, n0 = (int)(in / height) * %d;\n",
+      t->bn - 1, t->bn, GROUP, GROUP, GROUP, tiles_m, GROUP, GROUP, t->bm, t->bn);
+  muse_str_appendf(
+      out,
+      "  int acc[Tile::MT][Tile::NT][4];\n"
+      "  Tile::run(acc, %s + (long long)m0 * %lld, b + (long long)n0 * %lld, %lld - m0, N - n0, %lld, %lld, "
+      "%lld, shared);\n",
+      sides->a.text, (long long)sides->a.pitch, (long long)sides->b[0].pitch, (long long)p->M, (long long)sides->K,
+      (long long)sides->a.pitch, (long long)sides->b[0].pitch);
   muse_str_appendf(out,
                    "  const int warp = threadIdx.x / 32, lane = threadIdx.x %% 32;\n"
                    "  const unsigned row0 = m0 + warp / Tile::WARPS_N * %d;\n"

@@ -30,8 +30,8 @@ int64_t muse_cuda_ahead_bytes(const MuseCudaAhead *ahead);
 // One launch that does them all; wants muse_cuda_trits_prelude in front.
 void muse_cuda_emit_ahead(MuseCudaEmitter *e, const MuseCudaAhead *ahead, int n);
 
-// Where blocks of a launch that serves several anchors find theirs: declares `which`, `block` (counted from the anchor's
-// first) and, as text says, what differs between them. n_blocks of each.
+// Where blocks of a launch that serves several anchors find theirs: declares `which`, `block` (counted from the
+// anchor's first) and, as text says, what differs between them. n_blocks of each.
 void muse_cuda_emit_which(MuseStr *out, const int64_t *n_blocks, int n);
 
 // Products of up to MUSE_CUDA_FEW_ROWS rows with trits, streamed as they are packed.

@@ -52,8 +52,9 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
                                                 .shared_bytes =
                                                     (int)(planes * ni * 8 * (m->part_k * 2 + pad) + ring)});
   const char *types[2] = {s->dtype == MUSE_F32 ? "float" : "bf16", r->dtype == MUSE_F32 ? "float" : "bf16"};
-  LINE("typedef gemm::StreamTile<%s, %s, %s, %s, %d, %d, %d, %lld, %d, %d> G;", types[0], s->by_k ? "true" : "false", types[1],
-       r->by_k ? "true" : "false", muse_cuda_side_vector(r), planes, ni, (long long)m->part_k, threads, depth);
+  LINE("typedef gemm::StreamTile<%s, %s, %s, %s, %d, %d, %d, %lld, %d, %d> G;", types[0], s->by_k ? "true" : "false",
+       types[1], r->by_k ? "true" : "false", muse_cuda_side_vector(r), planes, ni, (long long)m->part_k, threads,
+       depth);
   LINE("const int part = (int)(blockIdx.x %% %lldu), begin = part * %lld, rest = %lld - begin;", (long long)m->parts,
        (long long)m->part_k, (long long)K);
   LINE("const int end = begin + (rest < %lld ? rest : %lld);", (long long)m->part_k, (long long)m->part_k);

@@ -28,8 +28,8 @@ typedef struct MuseCudaProducts {
   MuseCudaProduct product[MUSE_MAX_ANCHORS];
 } MuseCudaProducts;
 
-// copy_async, copy_commit, copy_wait<N>, shared_address, load_fragments (ldmatrix), mma_bytes<A_CODES, B_CODES>: a text to
-// be put in front of the functions that use it; it is compiled once, however often it stands in a program.
+// copy_async, copy_commit, copy_wait<N>, shared_address, load_fragments (ldmatrix), mma_bytes<A_CODES, B_CODES>: a text
+// to be put in front of the functions that use it; it is compiled once, however often it stands in a program.
 const char *muse_cuda_product_prelude(void);
 
 void muse_cuda_products_create(MuseCudaProducts *out, MuseCudaEmitter *e);

@@ -54,7 +54,8 @@ static int64_t n_blocks_of(const MuseCudaAhead *a) {
   switch (a->kind) {
     case MUSE_CUDA_PAD_ROWS: return muse_ceil_div(a->rows * (a->pitch / 16), BLOCK);
     case MUSE_CUDA_TRANSPOSE: return muse_ceil_div(a->rows, 128) * muse_ceil_div(a->columns, 128);
-    case MUSE_CUDA_AS_T2: return muse_ceil_div(a->rows * muse_ceil_div(blocks_of_row(MUSE_T5, a->columns), 4) * 16, BLOCK);
+    case MUSE_CUDA_AS_T2:
+      return muse_ceil_div(a->rows * muse_ceil_div(blocks_of_row(MUSE_T5, a->columns), 4) * 16, BLOCK);
     case MUSE_CUDA_AS_BYTES: return muse_ceil_div(a->rows * blocks_of_row(a->dtype, a->columns) * 4, BLOCK);
   }
   return 0;

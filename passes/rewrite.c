@@ -274,7 +274,9 @@ static bool is_copied(Copies *c, int i) {
   const MuseOp *op = c->g->op[i];
   const MuseType type = op->n_results == 1 ? op->results[0]->type : (MuseType){0};
   const bool rope = op->kind == MUSE_OP_rope && is_narrow(op->operands[0]->type);
-  if ((!muse_is_cheap_map(op) && !rope && (type.rank == 0 || !is_function(op->kind))) || (type.dtype != MUSE_F32 && type.dtype != MUSE_BOOL)) return false;
+  if ((!muse_is_cheap_map(op) && !rope && (type.rank == 0 || !is_function(op->kind))) ||
+      (type.dtype != MUSE_F32 && type.dtype != MUSE_BOOL))
+    return false;
   MuseValue *source = NULL;
   int size = 1;
   if (type.rank == 0) {

@@ -132,8 +132,8 @@ static void print_table(const Bench *b, const MusePeaks *p, int64_t top) {
     muse_kernel_describe(r->kernel, &what);
     printf("%9.3f %5.1f%% %5d %10.2f %9.2f %9.2f %9.2f %9.2f %5.1f%% %5.1f%%  @%s %s\n", 1e3 * s, 100 * s / total,
            r->calls, n * r->cost.bytes / 1e6, n * r->cost.flops / 1e6, n * r->cost.bytes / s / 1e9,
-           n * r->cost.flops / s / 1e9, n * r->cost.int_ops / s / 1e9, 100 * share_of_copy(r, p), 100 * share_of_arithmetic(r, p), r->function,
-           muse_str_text(&what));
+           n * r->cost.flops / s / 1e9, n * r->cost.int_ops / s / 1e9, 100 * share_of_copy(r, p),
+           100 * share_of_arithmetic(r, p), r->function, muse_str_text(&what));
     muse_str_free(&what);
   }
   printf("%9.3f ms in all\n", 1e3 * total);

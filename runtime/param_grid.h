@@ -4,7 +4,8 @@
 #include <math.h>
 #include <stdint.h>
 
-// The int8 grid of latents: delta = 3.2 * mean|w| / 127 (section 6 of docs/model.md). For the makers of parameters alone.
+// The int8 grid of latents: delta = 3.2 * mean|w| / 127 (section 6 of docs/model.md). For the makers of parameters
+// alone.
 
 // Elements of a task. Sums of |w| are cut by it, so it is part of the values of latents.
 enum { MUSE_PARAM_CHUNK = 1 << 16 };

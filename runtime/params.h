@@ -20,8 +20,8 @@ typedef struct MuseParamValues {
 MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, uint32_t seed, MusePool *pool,
                            MuseParamValues *out, MuseDiag *diag);
 
-// Elements [first, first + count) of the initial values as f32, also of a parameter that is kept as a latent; `first` is
-// a multiple of 4.
+// Elements [first, first + count) of the initial values as f32, also of a parameter that is kept as a latent; `first`
+// is a multiple of 4.
 MuseStatus muse_param_values(const MuseBuffer *param, uint32_t seed, MusePool *pool, int64_t first, int64_t count,
                              float *out, MuseDiag *diag);
 

@@ -16,7 +16,8 @@ typedef struct MuseCudaCase {
 } MuseCudaCase;
 
 // A family of emitters and its written cases, each a shape that an emitter treats in its own way, and large ones to be
-// timed (either may be NULL). A family has a file of its own, cuda_cases_NAME.c, and a row in the table of cuda_cases.c.
+// timed (either may be NULL). A family has a file of its own, cuda_cases_NAME.c, and a row in the table of
+// cuda_cases.c.
 typedef struct MuseCudaFamily {
   const char *name;
   int (*cases)(MuseCudaCase *out, int capacity);
@@ -34,8 +35,8 @@ int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_wgmma_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_wgmma_bench_cases(MuseCudaCase *out, int capacity);
 
-// The cases of the argument "cases" or "bench" (all families), "cases:NAME" or "bench:NAME" (one); -1 when `argument` is
-// none of these. The modules live until the process ends.
+// The cases of the argument "cases" or "bench" (all families), "cases:NAME" or "bench:NAME" (one); -1 when `argument`
+// is none of these. The modules live until the process ends.
 int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity);
 // Parses the text of a function as one kernel.
 MuseCudaCase muse_cuda_case_of_text(const char *name, const char *skeleton, double bound, const char *text);

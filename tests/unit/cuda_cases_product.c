@@ -49,14 +49,14 @@ static void append_epilogue(MuseStr *s, Epilogue e, int M, int N) {
     muse_str_appendf(s, "  %%23 = cast %%22 {to = bf16} : %s\n  return %%23\n}", bf16);
     return;
   }
-  muse_str_appendf(s, "  %%23 = mul %%21, %%3 : %s\n  %%24 = mul %%22, %%4 : %s\n  %%25 = add %%24, %%5 : %s\n", f32, f32,
-                   f32);
+  muse_str_appendf(s, "  %%23 = mul %%21, %%3 : %s\n  %%24 = mul %%22, %%4 : %s\n  %%25 = add %%24, %%5 : %s\n", f32,
+                   f32, f32);
   muse_str_appendf(s, "  %%26 = cast %%6 {to = f32} : %s\n  %%27 = sub %%25, %%26 : %s\n", f32, f32);
   muse_str_appendf(s, "  %%28 = cast %%27 {to = bf16} : %s\n  %%29 = const {value = 0.001} : f32[]\n", bf16);
   muse_str_appendf(s, "  %%30 = mul %%21, %%29 : %s\n  %%31 = tanh %%30 : %s\n", f32, f32);
   muse_str_appendf(s, "  %%32 = const {value = 100.0} : f32[]\n  %%33 = mul %%31, %%32 : %s\n", f32);
-  muse_str_appendf(s, "  %%34 = stochastic_round %%33, %%7 {rng_id = 77} : %s\n  %%35 = cast %%34 {to = i8} : %s\n", f32,
-                   i8);
+  muse_str_appendf(s, "  %%34 = stochastic_round %%33, %%7 {rng_id = 77} : %s\n  %%35 = cast %%34 {to = i8} : %s\n",
+                   f32, i8);
   muse_str_appendf(s, "  %%36 = less %%23, %%5 : %s\n  %%37 = select %%36, %%23, %%5 : %s\n", boolean, f32);
   muse_str_append(s, "  return %25, %28, %35, %36, %37, %20\n}");
 }
@@ -97,7 +97,8 @@ static void add_three(List *list, const char *const trits[3], int M, const int N
   char label[64];
   snprintf(label, sizeof label, "three of %s %s %s %dx%dx%d", trits[0], trits[1], trits[2], M, N[0], K);
   muse_str_appendf(&s, "func @f(%%0 : i8[%d,%d]", M, K);
-  for (int i = 0; i < 3; i++) muse_str_appendf(&s, ", %%%d : %s[%d,%d], %%%d : f32[%d,1]", 2 * i + 1, trits[i], N[i], K, 2 * i + 2, M);
+  for (int i = 0; i < 3; i++)
+    muse_str_appendf(&s, ", %%%d : %s[%d,%d], %%%d : f32[%d,1]", 2 * i + 1, trits[i], N[i], K, 2 * i + 2, M);
   muse_str_append(&s, ") -> ({}, {}, {}) {\n");
   for (int i = 0; i < 3; i++) {
     muse_str_appendf(&s, "  %%%d = ternary_matmul %%0, %%%d : i32[%d,%d]\n", 10 * i + 10, 2 * i + 1, M, N[i]);
@@ -134,7 +135,8 @@ static void add_unpack(List *list, const char *trits, int N, int K) {
 
 int muse_cuda_product_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
-  static const char *const t222[] = {"t2", "t2", "t2"}, *const t252[] = {"t2", "t5", "t2"}, *const t555[] = {"t5", "t5", "t5"};
+  static const char *const t222[] = {"t2", "t2", "t2"}, *const t252[] = {"t2", "t5", "t2"},
+                           *const t555[] = {"t5", "t5", "t5"};
   // Tiles, small ones first; the last three are large enough for the other tiles.
   add_ternary(&list, "t2", 9, 1, 1, EVERYTHING);
   add_ternary(&list, "t2", 17, 33, 100, EVERYTHING);
@@ -151,7 +153,8 @@ int muse_cuda_product_cases(MuseCudaCase *out, int capacity) {
   add_three(&list, t252, 21, (const int[]){70, 33, 64}, 300);
   add_three(&list, t555, 130, (const int[]){80, 80, 80}, 960);
   // Few rows.
-  for (int M = 1; M <= 8; M++) add_ternary(&list, M % 2 ? "t2" : "t5", M, 40 + 5 * M, 300 * M + 16, M % 3 ? SCALED : EVERYTHING);
+  for (int M = 1; M <= 8; M++)
+    add_ternary(&list, M % 2 ? "t2" : "t5", M, 40 + 5 * M, 300 * M + 16, M % 3 ? SCALED : EVERYTHING);
   add_ternary(&list, "t2", 1, 1, 1, EVERYTHING);
   add_ternary(&list, "t5", 1, 17, 5, EVERYTHING);
   add_ternary(&list, "t2", 1, 100, 5120, SCALED);

@@ -1,7 +1,8 @@
 // Compiles the kernels that have a CUDA emitter with NVRTC, for every architecture that it knows of those MUSE names,
 // and reads registers, stack and spills from the log. Needs no GPU. Without NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--show=NUMBER] cases[:FAMILY] | random FIRST N | bench[:FAMILY] | CONFIG.yaml...
+//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--show=NUMBER] cases[:FAMILY] | random FIRST N | bench[:FAMILY] |
+//   CONFIG.yaml...
 
 #include "compiler/nvrtc.h"
 #include "compiler/emit_cuda.h"
