@@ -33,6 +33,8 @@ static const struct {
     {"tt_gather_grad", muse_emit_cuda_tt_gather_grad},
     {"tt_matmul", muse_emit_cuda_tt_matmul},
     {"unpack_trits", muse_emit_cuda_unpack_trits},
+    {"window_attention", muse_emit_cuda_window_attention},
+    {"window_attention_grad", muse_emit_cuda_window_attention_grad},
 };
 
 static MuseStatus (*find(const char *skeleton))(MuseCudaEmitter *e) {

@@ -39,5 +39,7 @@ MuseStatus muse_emit_cuda_ternary_matmul(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_int8_matmul(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_pack_trits(MuseCudaEmitter *e);
 MuseStatus muse_emit_cuda_unpack_trits(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_window_attention(MuseCudaEmitter *e);
+MuseStatus muse_emit_cuda_window_attention_grad(MuseCudaEmitter *e);
 
 #endif

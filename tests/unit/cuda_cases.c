@@ -259,6 +259,7 @@ static const MuseCudaFamily families[] = {
     {"product", muse_cuda_product_cases, muse_cuda_product_bench_cases},
     {"scan", muse_cuda_scan_cases, muse_cuda_scan_bench_cases},
     {"wgmma", muse_cuda_wgmma_cases, muse_cuda_wgmma_bench_cases},
+    {"window", muse_cuda_window_cases, muse_cuda_window_bench_cases},
 };
 
 int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity) {

@@ -34,6 +34,8 @@ int muse_cuda_scan_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_wgmma_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_wgmma_bench_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_window_cases(MuseCudaCase *out, int capacity);
+int muse_cuda_window_bench_cases(MuseCudaCase *out, int capacity);
 
 // The cases of the argument "cases" or "bench" (all families), "cases:NAME" or "bench:NAME" (one); -1 when `argument`
 // is none of these. The modules live until the process ends.
