@@ -317,6 +317,8 @@ int muse_cuda_config_cases(const char *config, const char **overrides, MuseCudaC
       out[n] = (MuseCudaCase){.module = module, .kernel = op, .bound = 1e-4, .shaky = true};
       if (strcmp(muse_op_text(op, "skeleton"), "matmul") == 0 && strstr(muse_str_text(&text), "bf16"))
         out[n].frobenius = 3e-3; // an f32 operand beside one of bf16 may be rounded
+      if (muse_str_starts_with(muse_op_text(op, "skeleton"), "window_attention"))
+        muse_cuda_window_values(&out[n], true);
       snprintf(out[n].name, sizeof out[n].name, "%.40s kernel %d",
                strrchr(config, '/') ? strrchr(config, '/') + 1 : config, n);
       n++;

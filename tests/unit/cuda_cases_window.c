@@ -87,6 +87,16 @@ static void fill_dot_documents(int operand, MuseTensor *t) { fill(operand, t, fa
 static void fill_hyperbolic(int operand, MuseTensor *t) { fill(operand, t, true, false); }
 static void fill_hyperbolic_documents(int operand, MuseTensor *t) { fill(operand, t, true, true); }
 
+void muse_cuda_window_values(MuseCudaCase *c, bool documents) {
+  const MuseOp *op = c->kernel->body->first;
+  const bool hyperbolic = strcmp(muse_op_text(op, "score"), "hyperbolic") == 0;
+  c->fill = hyperbolic ? (documents ? fill_hyperbolic_documents : fill_hyperbolic)
+                       : (documents ? fill_dot_documents : fill_dot);
+  c->bound = 2e-5;
+  if (op->operands[0]->type.dtype != MUSE_F32) c->frobenius = 1e-2;
+  else if (hyperbolic && op->n_results > 1) c->bound = 2e-4; // at twins the rounding of a product is 3e-5 of 1 - cos
+}
+
 // ---- cases ----
 
 static void add(List *list, const char *dtype, Shape s, bool hyperbolic, bool documents, bool grad) {
@@ -122,10 +132,7 @@ static void add(List *list, const char *dtype, Shape s, bool hyperbolic, bool do
   MUSE_ASSERT(list->n < list->capacity);
   MuseCudaCase *c = &list->item[list->n++];
   *c = muse_cuda_case_of_text(label, grad ? "window_attention_grad" : "window_attention", 2e-5, muse_str_text(&text));
-  c->fill = hyperbolic ? (documents ? fill_hyperbolic_documents : fill_hyperbolic)
-                       : (documents ? fill_dot_documents : fill_dot);
-  if (strcmp(dtype, "f32") != 0) c->frobenius = 1e-2;
-  else if (hyperbolic && grad) c->bound = 2e-4; // near twins the rounding of a product is 3e-5 of 1 - cos
+  muse_cuda_window_values(c, documents);
   muse_str_free(&text);
   muse_str_free(&operands);
   muse_str_free(&results);
