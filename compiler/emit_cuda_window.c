@@ -20,9 +20,9 @@
 // Products: operands of 16 bits on the tensor cores (weights and cotangents are rounded to that type in front of the
 // products that they enter), f32 as three products of tf32, added up in f32 (relative error below 1e-6). sm_75 has
 // neither tf32 nor bf16: there f32, and bf16 as f32, go through the FMA units.
-// A head of more than 128 elements is walked in chunks of 128, a block writing one of them: the scores are computed
-// again for each. Results that may lie over an operand then go through the workspace, since all chunks are read until
-// the end.
+// A head of more than 128 elements is walked in chunks of 128 (f32: 64), a block writing one of them: the scores are
+// computed again for each. Results that may lie over an operand then go through the workspace, since all chunks are
+// read until the end.
 #include "compiler/emit_cuda_window.h"
 
 #include "compiler/emit_cuda_kernel.h"
@@ -39,9 +39,9 @@ static int own_tiles(Part p) { return p == FORWARD || p == GRAD_VALUES ? 1 : 2; 
 
 typedef struct Tiles { int rows, columns, m, min_blocks; } Tiles;
 
-// What was fastest on an H200 (40 heads of 128; rows of 512 tokens, and of 4096). What does not fit is cut smaller.
-// Keys and values together take 16 columns: with more, registers spill. So do gradients in f32, where the sums of both
-// do not fit either, so that they are two launches.
+// The fastest of those tried on an H200 (40 heads of 128, rows of 512 tokens), but for keys and values together and for
+// gradients in f32, which take 16 columns since with more too many registers spill. In f32 the sums of keys and of
+// values do not fit together, so that they are two launches. What does not fit is cut smaller.
 enum { GRAD_PARTS = 4 };
 static const Tiles forward_tiles = {64, 32, 1, 4}, forward_tiles_f32 = {64, 32, 1, 0};
 static const Tiles grad_tiles[GRAD_PARTS] = { // statistics; keys and values, or keys and then values; queries
@@ -80,7 +80,7 @@ static Window window_of(MuseCudaEmitter *e) {
   w.hyperbolic = strcmp(muse_op_text(w.op, "score"), "hyperbolic") == 0;
   w.stored = w.computed = q.dtype;
   if (w.stored == MUSE_BF16 && e->target.arch < 80) w.computed = MUSE_F32;
-  w.width = w.D > 128 ? 128 : (int)muse_round_up(w.D, 16);
+  w.width = w.D > 128 ? (w.computed == MUSE_F32 ? 64 : 128) : (int)muse_round_up(w.D, 16);
   w.chunks = (int)muse_ceil_div(w.D, w.width);
   w.stride = w.width * muse_dtype_bytes(w.computed) + 16;
   return w;
