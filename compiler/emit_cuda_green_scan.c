@@ -1,5 +1,5 @@
 // Green's function and its adjoint on a GPU (formulas: ops/green_scan.c). The tokens of a row are cut into pieces that
-// are walked side by side, a thread a head. What a piece does to the value carried through it is one map, of Mobius kind
+// are walked side by side, a thread a head. What a piece does to the value carried through it is one map, Moebius
 // forwards and affine backwards, which the first launch finds in f64; a second one composes the maps of the pieces in
 // front, so that the third starts each piece with the right value. That one is the f32 recurrence of the CPU: rounding
 // is that of the recurrence, whatever the maps would round.

@@ -584,7 +584,8 @@ void muse_cuda_resolvent_factors(MuseCudaEmitter *e, const MuseCudaResolvent *r,
   char begin[64];
   if (from_begin < 0) snprintf(begin, sizeof begin, "(%s *)0", r->type);
   else snprintf(begin, sizeof begin, "(%s *)(workspace + %lld)", r->type, (long long)from_begin);
-  muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = muse_ceil_div(r->items, BLOCK / 32), .grid_y = 1, .block = BLOCK});
+  muse_cuda_begin_launch(
+      e, (MuseCudaLaunch){.grid_x = muse_ceil_div(r->items, BLOCK / 32), .grid_y = 1, .block = BLOCK});
   muse_str_appendf(e->out,
                    "  const int number = blockIdx.x * 4 + threadIdx.x / 32;\n  if (number >= %lld) return;\n"
                    "  scan_factors<%s, %lld, %lld, %lld>(number, a%d, a%d, a%d, %s, (%s *)(workspace + %lld), "
