@@ -77,7 +77,7 @@ class Golden(programs.Scratch):
         plan, out = self.path('mixed.plan'), self.path('mixed.safetensors')
         run('musec', os.path.join(folder, 'config.yaml'), '--set', 'use_mixed_precision=true', '-o', plan)
         run('muse-run', 'tensors', plan, '--params', os.path.join(folder, 'params.safetensors'), '--tokens', file,
-            '--out', out)
+            '--out', out, *self.device)
         got, want = load(out), load(file)
         off = abs(got['loss'].data[0] - expected['loss'])
         self.assertLessEqual(off, bar['loss'])
