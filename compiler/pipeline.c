@@ -3,6 +3,7 @@
 
 #include "compiler/memory_plan.h"
 #include "compiler/model.h"
+#include "compiler/plan.h"
 #include "ir/text.h"
 
 #include <math.h>
@@ -115,6 +116,7 @@ static void set_options(const MuseConfig *c, const char *target, MuseModule *mod
   muse_attr_set_int(module, a, "eos_token_id", c->eos_token_id);
   muse_attr_set_text(module, a, "tokenizer", c->tokenizer ? c->tokenizer : "");
   muse_attr_set_int(module, a, "seed", c->seed);
+  muse_attr_set_bool(module, a, "use_bitnet", c->use_bitnet);
   muse_attr_set_text(module, a, "optimizer", c->optimizer == MUSE_OPTIMIZER_ADAMW ? "adamw" : "adafactor8");
   muse_attr_set_real(module, a, "learning_rate", c->learning_rate);
   muse_attr_set_real(module, a, "min_lr_ratio", c->min_lr_ratio);
@@ -184,19 +186,19 @@ static MuseConfig thriftier(MuseConfig c, MuseStr *change) {
 }
 
 // Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model.
-static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *diag) {
-  MuseStr ways = {0}, change = {0}, need = {0}, budget = {0};
+static void ways_to_fit(const MuseConfig *c, MuseStr *ways) {
+  MuseStr change = {0};
   MuseConfig thrifty = thriftier(*c, &change), narrow = *c, fewer = *c;
   int64_t layers = layers_that_fit(&thrifty);
   if (change.len && layers > 0) {
     if (layers < c->n_layers) muse_str_appendf(&change, "n_layers: %lld, ", (long long)(thrifty.n_layers = layers));
     change.data[change.len - 2] = 0; // the last comma
-    add_way(&ways, &thrifty, change.data);
+    add_way(ways, &thrifty, change.data);
   }
   fewer.n_layers = layers_that_fit(c);
   muse_str_clear(&change);
   muse_str_appendf(&change, "n_layers: %lld", (long long)fewer.n_layers);
-  if (fewer.n_layers > 0) add_way(&ways, &fewer, change.data);
+  if (fewer.n_layers > 0) add_way(ways, &fewer, change.data);
   int64_t head = c->d_model / c->num_heads;
   while (narrow.num_heads > 1 && bytes_of(&narrow) > (double)c->memory_budget) {
     narrow.num_heads /= 2;
@@ -205,7 +207,13 @@ static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *di
   muse_str_clear(&change);
   muse_str_appendf(&change, "d_model: %lld with num_heads: %lld", (long long)narrow.d_model,
                    (long long)narrow.num_heads);
-  if (bytes_of(&narrow) <= (double)c->memory_budget) add_way(&ways, &narrow, change.data);
+  if (bytes_of(&narrow) <= (double)c->memory_budget) add_way(ways, &narrow, change.data);
+  muse_str_free(&change);
+}
+
+static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *diag) {
+  MuseStr ways = {0}, need = {0}, budget = {0};
+  ways_to_fit(c, &ways);
   muse_str_append_bytes(&need, (uint64_t)needed);
   muse_str_append_bytes(&budget, c->memory_budget);
   MuseStatus status = muse_error_at(
@@ -214,7 +222,30 @@ static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *di
           ? "the plan needs %s, the memory budget is %s; this fits: %s"
           : "the plan needs %s, the memory budget is %s, and no smaller form of this model fits%s; raise memory_budget",
       muse_str_text(&need), muse_str_text(&budget), muse_str_text(&ways));
-  muse_str_free(&ways), muse_str_free(&change), muse_str_free(&need), muse_str_free(&budget);
+  muse_str_free(&ways), muse_str_free(&need), muse_str_free(&budget);
+  return status;
+}
+
+MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, uint64_t needed, uint64_t available,
+                                   const char *where, MuseDiag *diag) {
+  MuseArena *arena = muse_arena_create();
+  MuseStr ways = {0}, need = {0}, there = {0};
+  const char *text = muse_attr_text_or(&module->attrs, "config", "");
+  MuseConfig config;
+  if (muse_config_parse_text(name, text, strlen(text), NULL, arena, &config, NULL) == MUSE_OK) {
+    config.memory_budget = available;
+    ways_to_fit(&config, &ways);
+  }
+  muse_str_append_bytes(&need, needed);
+  muse_str_append_bytes(&there, available);
+  MuseStatus status = muse_error(
+      diag, MUSE_ERR_NO_FIT,
+      "'%s' needs %s to train and %s has %s available; take a smaller config%s%s, a machine with more memory, or another "
+      "device (--device cuda)",
+      name, muse_str_text(&need), where, muse_str_text(&there), ways.len ? ", of which this fits: " : "",
+      muse_str_text(&ways));
+  muse_str_free(&ways), muse_str_free(&need), muse_str_free(&there);
+  muse_arena_destroy(arena);
   return status;
 }
 
@@ -235,4 +266,30 @@ MuseStatus muse_compile_config(const MuseConfig *config, const char *source, con
   }
   *out_module = module;
   return MUSE_OK;
+}
+
+// ---- for the runtime ----
+
+MuseStatus muse_module_of_config(const char *path, const MuseTextList *sets, MuseArena *arena, MuseModule **out_module,
+                                 MuseDiag *diag) {
+  MuseConfig config;
+  MUSE_TRY(muse_config_load(path, sets, arena, &config, diag));
+  *out_module = muse_model_build(&config, path);
+  set_options(&config, "cpu", *out_module);
+  return MUSE_OK;
+}
+
+MuseStatus muse_plan_text_of_config(const char *path, const MuseTextList *sets, MuseStr *out_text, MuseDiag *diag) {
+  MuseArena *arena = muse_arena_create(); // locations in the module point into it
+  MuseConfig config;
+  MuseModule *module = NULL;
+  MuseStatus status = muse_config_load(path, sets, arena, &config, diag);
+  if (status == MUSE_OK) status = muse_compile_config(&config, path, "cpu", NULL, &module, diag);
+  if (status == MUSE_OK) {
+    muse_attr_set_int(module, &module->attrs, "plan_version", MUSE_PLAN_VERSION);
+    muse_module_print(module, out_text);
+  }
+  muse_module_destroy(module);
+  muse_arena_destroy(arena);
+  return status;
 }

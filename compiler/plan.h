@@ -5,6 +5,7 @@
 #include "compiler/memory_plan.h"
 #include "ir/base/diag.h"
 #include "ir/base/hash.h"
+#include "ir/base/options.h"
 #include "ir/op.h"
 
 // A plan: IR text at kernel level with a memory plan in its attributes, read back and made ready to run. The text may
@@ -59,6 +60,18 @@ MuseStatus muse_plan_load(const char *path, MusePlan **out_plan, MuseDiag *diag)
 void muse_plan_destroy(MusePlan *plan); // NULL is allowed
 
 const MusePlanFunc *muse_plan_func(const MusePlan *plan, const char *name); // NULL when absent
+
+// What musec makes of a config with overrides "key=value" (NULL: none): the text of the plan, or, in an instant, only
+// the model before any pass, with the plan's attributes and parameters (texts of its locations live in `arena`).
+// Refusals are those of musec.
+MuseStatus muse_plan_text_of_config(const char *path, const MuseTextList *sets, MuseStr *out_text, MuseDiag *diag);
+MuseStatus muse_module_of_config(const char *path, const MuseTextList *sets, MuseArena *arena, MuseModule **out_module,
+                                 MuseDiag *diag);
+
+// Returns MUSE_ERR_NO_FIT with one sentence: plan `name` needs so much, `where` ("this machine") has so much available,
+// and what of its configuration to change so that it would fit (measured, not guessed).
+MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, uint64_t needed, uint64_t available,
+                                   const char *where, MuseDiag *diag);
 
 // Writes the text of a module that muse_memory_plan has been run on, atomically; sets its plan_version.
 MuseStatus muse_plan_save(MuseModule *module, const char *path, MuseDiag *diag);

@@ -48,3 +48,10 @@ void muse_unmap_file(MuseMappedFile *file) {
   if (file->data && file->data != no_bytes) munmap((void *)file->data, file->size);
   *file = (MuseMappedFile){0};
 }
+
+void muse_release_mapped(const MuseMappedFile *file, uint64_t offset, uint64_t bytes) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = (offset + page - 1) / page * page;
+  uint64_t last = (offset + bytes) / page * page;
+  if (!file->data || file->data == no_bytes || last <= first) return;
+  madvise((void *)(file->data + first), last - first, MADV_DONTNEED);
+}

@@ -12,6 +12,8 @@ typedef struct MuseMappedFile {
 } MuseMappedFile;
 
 MuseStatus muse_map_file(const char *path, MuseMappedFile *out_file, MuseDiag *diag);
+// Gives the memory of [offset, offset + bytes) back: it is read from the file again when it is used again.
+void muse_release_mapped(const MuseMappedFile *file, uint64_t offset, uint64_t bytes);
 void muse_unmap_file(MuseMappedFile *file); // a zeroed one is fine
 
 #endif

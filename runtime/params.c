@@ -1,6 +1,7 @@
 // Parameters of a session: initial values in their places, loading, checkpoints.
 #include "runtime/params.h"
 
+#include "runtime/compressed.h"
 #include "runtime/numerics.h"
 #include "runtime/param_grid.h"
 
@@ -53,20 +54,30 @@ static MuseStatus finish_place(const MuseSession *s, Place *p, MuseStatus made, 
   return status;
 }
 
-MuseStatus muse_params_init(MuseSession *s, uint32_t seed, MuseDiag *diag) {
-  MusePool *pool;
-  MUSE_TRY(muse_pool_create(muse_executor_threads(s->executor), &pool, diag));
-  MuseStatus status = MUSE_OK;
-  for (int i = 0; i < s->module->n_buffers && status == MUSE_OK; i++) {
+MuseStatus muse_params_fill(MuseSession *s, MuseParamFn make, void *context, MuseDiag *diag) {
+  for (int i = 0; i < s->module->n_buffers; i++) {
     const MuseBuffer *b = s->module->buffers[i];
     Place place;
     if (!is_role(b, "param")) continue;
-    status = place_of(s, b, &place, diag);
-    if (status != MUSE_OK) break;
-    status = finish_place(s, &place, muse_param_init(s->module, b, seed, pool, &place.values, diag), diag);
+    MUSE_TRY(place_of(s, b, &place, diag));
+    MUSE_TRY(finish_place(s, &place, make(context, b, &place.values, diag), diag));
   }
-  muse_pool_destroy(pool);
-  return status == MUSE_OK ? muse_executor_zero(s->executor, "moment", diag) : status;
+  return muse_executor_zero(s->executor, "moment", diag);
+}
+
+typedef struct Initial { const MuseModule *module; uint32_t seed; MusePool *pool; } Initial;
+
+static MuseStatus make_initial(void *context, const MuseBuffer *b, MuseParamValues *values, MuseDiag *diag) {
+  const Initial *i = context;
+  return muse_param_init(i->module, b, i->seed, i->pool, values, diag);
+}
+
+MuseStatus muse_params_init(MuseSession *s, uint32_t seed, MuseDiag *diag) {
+  Initial initial = {.module = s->module, .seed = seed};
+  MUSE_TRY(muse_pool_create(muse_executor_threads(s->executor), &initial.pool, diag));
+  MuseStatus status = muse_params_fill(s, make_initial, &initial, diag);
+  muse_pool_destroy(initial.pool);
+  return status;
 }
 
 // ---- loading ----
@@ -122,8 +133,8 @@ static MuseStatus load_latent(const MuseSafetensors *file, const MuseStoredTenso
                     muse_safetensors_path(file), name, (double)*out_delta);
 }
 
-static MuseStatus load_values(const MuseSafetensors *file, const MuseBuffer *b, MuseParamValues *values,
-                              MuseDiag *diag) {
+static MuseStatus load_values(void *context, const MuseBuffer *b, MuseParamValues *values, MuseDiag *diag) {
+  const MuseSafetensors *file = context;
   const MuseStoredTensor *t = muse_safetensors_find(file, b->name);
   if (values->latent) return load_latent(file, t, b->name, values->latent, &values->delta, diag);
   MUSE_TRY(muse_stored_read_f32(t, 0, t->count, values->values, diag));
@@ -133,19 +144,11 @@ static MuseStatus load_values(const MuseSafetensors *file, const MuseBuffer *b, 
                     muse_safetensors_path(file), (long long)bad, b->name, (double)values->values[bad]);
 }
 
-static MuseStatus load_one(MuseSession *s, const MuseSafetensors *file, const MuseBuffer *b, MuseDiag *diag) {
-  Place place;
-  MUSE_TRY(place_of(s, b, &place, diag));
-  return finish_place(s, &place, load_values(file, b, &place.values, diag), diag);
-}
-
-// Whether the file holds the parameters of the plan, no less and no more. One sentence: the first tensor that does not
-// fit, and how many more.
-static MuseStatus check_tensors(const MuseSession *s, const MuseSafetensors *file, MuseDiag *diag) {
+MuseStatus muse_params_check(const MuseModule *module, const MuseSafetensors *file, MuseDiag *diag) {
   MuseStr first = {0};
   int64_t misfits = 0;
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
+  for (int i = 0; i < module->n_buffers; i++) {
+    const MuseBuffer *b = module->buffers[i];
     const MuseStoredTensor *t = muse_safetensors_find(file, b->name);
     if (!is_role(b, "param") || (t && same_shape(t, b->type)) || misfits++ > 0) continue;
     MuseStr wanted = {0};
@@ -161,7 +164,7 @@ static MuseStatus check_tensors(const MuseSession *s, const MuseSafetensors *fil
   }
   for (size_t i = 0; i < muse_safetensors_count(file); i++) {
     const MuseStoredTensor *t = muse_safetensors_at(file, i);
-    const MuseBuffer *b = muse_module_buffer(s->module, t->name);
+    const MuseBuffer *b = muse_module_buffer(module, t->name);
     if ((b && (is_role(b, "param") || is_role(b, "scale"))) || misfits++ > 0) continue;
     muse_str_appendf(&first, " holds a tensor '%s', which is no parameter of the plan", t->name);
   }
@@ -177,11 +180,15 @@ static MuseStatus check_tensors(const MuseSession *s, const MuseSafetensors *fil
 MuseStatus muse_params_load(MuseSession *s, const char *path, MuseDiag *diag) {
   MuseSafetensors *file;
   MUSE_TRY(muse_safetensors_open(path, &file, diag));
-  MuseStatus status = check_tensors(s, file, diag);
-  for (int i = 0; i < s->module->n_buffers && status == MUSE_OK; i++)
-    if (is_role(s->module->buffers[i], "param")) status = load_one(s, file, s->module->buffers[i], diag);
+  MuseStatus status = MUSE_OK;
+  if (muse_is_compressed(file)) {
+    status = muse_compressed_load(s, file, diag);
+  } else {
+    status = muse_params_check(s->module, file, diag);
+    if (status == MUSE_OK) status = muse_params_fill(s, load_values, file, diag);
+  }
   muse_safetensors_close(file);
-  return status == MUSE_OK ? muse_executor_zero(s->executor, "moment", diag) : status;
+  return status;
 }
 
 // ---- checkpoints ----

@@ -25,13 +25,21 @@ MuseStatus muse_param_init(const MuseModule *module, const MuseBuffer *param, ui
 MuseStatus muse_param_values(const MuseBuffer *param, uint32_t seed, MusePool *pool, int64_t first, int64_t count,
                              float *out, MuseDiag *diag);
 
+// Makes every parameter of the session by `make`, in the order of the plan; moments become zero.
+typedef MuseStatus (*MuseParamFn)(void *context, const MuseBuffer *param, MuseParamValues *out, MuseDiag *diag);
+MuseStatus muse_params_fill(MuseSession *session, MuseParamFn make, void *context, MuseDiag *diag);
+
 // All parameters of the session; moments become zero. The result does not depend on the number of threads.
 MuseStatus muse_params_init(MuseSession *session, uint32_t seed, MuseDiag *diag);
 
-// All parameters from a safetensors file under the names of docs/model.md; moments become zero. A latent comes as I8
-// with delta.NAME, or as floats, which are put on its grid. Missing, unknown or misshapen tensors and values that are
+// All parameters from a safetensors file under the names of docs/model.md, or from a compressed model (compressed.h);
+// moments become zero. A latent comes as I8 with delta.NAME, or as floats, which are put on its grid. Missing, unknown or misshapen tensors and values that are
 // not finite are MUSE_ERR_INPUT, one sentence each.
 MuseStatus muse_params_load(MuseSession *session, const char *path, MuseDiag *diag);
+
+// Whether the file holds the parameters of the plan, no less and no more: else MUSE_ERR_DATA with the first tensor that
+// does not fit, and how many more.
+MuseStatus muse_params_check(const MuseModule *module, const MuseSafetensors *file, MuseDiag *diag);
 
 typedef MUSE_VEC(MuseCheckpointTensor) MuseTensorList;
 // Tensors of a checkpoint: parameters and scales, and unless `model_only` the moments. Names and data stay the

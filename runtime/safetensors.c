@@ -295,7 +295,28 @@ const char *muse_safetensors_metadata(const MuseSafetensors *file, const char *k
 }
 
 const char *muse_safetensors_path(const MuseSafetensors *file) { return file->path; }
-MuseHash muse_safetensors_hash(const MuseSafetensors *file) { return muse_hash128(file->bytes, file->size); }
+
+// Piece by piece, so that a file that is larger than the memory does not fill it.
+static MuseHash hash_first(const MuseSafetensors *file, uint64_t bytes) {
+  const uint64_t piece = 64u << 20;
+  MuseHasher *hasher = muse_hasher_create();
+  for (uint64_t at = 0; at < bytes; at += piece) {
+    uint64_t n = bytes - at < piece ? bytes - at : piece;
+    muse_hasher_update(hasher, file->bytes + at, n);
+    if (bytes > 4 * piece) muse_release_mapped(&file->mapped, at, n);
+  }
+  return muse_hasher_finish(hasher);
+}
+
+MuseHash muse_safetensors_hash(const MuseSafetensors *file) { return hash_first(file, file->size); }
+
+MuseHash muse_safetensors_hash_before(const MuseSafetensors *file, const MuseStoredTensor *tensor) {
+  return hash_first(file, (uint64_t)((const uint8_t *)tensor->data - file->bytes));
+}
+
+void muse_safetensors_release(const MuseSafetensors *file, const MuseStoredTensor *tensor) {
+  muse_release_mapped(&file->mapped, (uint64_t)((const uint8_t *)tensor->data - file->bytes), tensor->bytes);
+}
 
 // IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits.
 static float f16_to_f32(uint16_t h) {

@@ -66,8 +66,11 @@ MuseStatus muse_safetensors_get(const MuseSafetensors *file, const char *name, c
                                 MuseDiag *diag);
 const char *muse_safetensors_metadata(const MuseSafetensors *file, const char *key); // NULL when absent
 const char *muse_safetensors_path(const MuseSafetensors *file);
-// XXH3-128 of all bytes of the file.
+// XXH3-128 of all bytes of the file; of its first bytes, up to where this tensor lies.
 MuseHash muse_safetensors_hash(const MuseSafetensors *file);
+MuseHash muse_safetensors_hash_before(const MuseSafetensors *file, const MuseStoredTensor *tensor);
+// A tensor of a mapped file that is not needed soon: its memory is given back, its data stays readable.
+void muse_safetensors_release(const MuseSafetensors *file, const MuseStoredTensor *tensor);
 
 // Copies `count` elements from element `first` on, as f32: F64 (rounded), F32, F16, BF16. Others: MUSE_ERR_INPUT.
 MuseStatus muse_stored_read_f32(const MuseStoredTensor *tensor, int64_t first, int64_t count, float *out,
@@ -86,6 +89,8 @@ MuseStatus muse_safetensors_writer_open(const char *path, const MuseStoredTensor
                                         MuseSafetensorsWriter **out_writer, MuseDiag *diag);
 MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const void *data, uint64_t bytes,
                                           MuseDiag *diag);
+// XXH3-128 of everything written so far, header included.
+MuseHash muse_safetensors_writer_digest(const MuseSafetensorsWriter *writer);
 // Syncs and renames; destroys the writer in every case. Exactly the declared bytes must have been appended.
 // out_hash (may be NULL): XXH3-128 of the whole file.
 MuseStatus muse_safetensors_writer_finish(MuseSafetensorsWriter *writer, MuseHash *out_hash, MuseDiag *diag);

@@ -99,6 +99,10 @@ MuseStatus muse_safetensors_writer_append(MuseSafetensorsWriter *writer, const v
   return MUSE_OK;
 }
 
+MuseHash muse_safetensors_writer_digest(const MuseSafetensorsWriter *writer) {
+  return muse_hasher_digest(writer->hasher);
+}
+
 static void destroy(MuseSafetensorsWriter *w) {
   if (w->hasher) muse_hasher_finish(w->hasher);
   free(w);

@@ -7,7 +7,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 double muse_seconds(void) {
   struct timespec t;
@@ -224,12 +226,46 @@ void muse_params_note_untrained(const MuseSession *s, const MuseParamsOptions *o
     fputs("note: the model is untrained; --checkpoint RUN_DIR takes the parameters of a run\n", stderr);
 }
 
+bool muse_compressed_path(const char *path, MuseStr *out) {
+  struct stat st;
+  if (stat(path, &st) != 0) return false;
+  if (S_ISREG(st.st_mode)) {
+    muse_str_append(out, path);
+    return true;
+  }
+  MuseStr state = {0};
+  muse_str_appendf(&state, "%s/state.json", path); // a checkpoint's folder has it
+  muse_str_appendf(out, "%s/model.safetensors", path);
+  bool is = S_ISDIR(st.st_mode) && access(state.data, F_OK) != 0 && access(out->data, F_OK) == 0;
+  if (!is) muse_str_clear(out);
+  muse_str_free(&state);
+  return is;
+}
+
+static MuseStatus load_file(MuseSession *s, const char *path, MuseDiag *diag) {
+  MuseStr file = {0};
+  bool found = muse_compressed_path(path, &file);
+  MuseStatus status = muse_params_load(s, found ? file.data : path, diag);
+  muse_str_free(&file);
+  return status;
+}
+
+// A folder of checkpoints, or that of a compressed model.
+static MuseStatus load_folder(MuseSession *s, const char *path, uint64_t *out_step, MuseDiag *diag) {
+  MuseStr file = {0};
+  struct stat st;
+  bool compressed = stat(path, &st) == 0 && S_ISDIR(st.st_mode) && muse_compressed_path(path, &file);
+  MuseStatus status = compressed ? muse_params_load(s, file.data, diag) : load_checkpoint(s, path, out_step, diag);
+  muse_str_free(&file);
+  return status;
+}
+
 MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
   if (out_step) *out_step = 0;
   if (options->checkpoint && options->params)
     return muse_error(diag, MUSE_ERR_INPUT, "give the parameters either by --checkpoint or by --params, not both");
-  if (options->checkpoint) MUSE_TRY(load_checkpoint(s, options->checkpoint, out_step, diag));
-  else if (options->params) MUSE_TRY(muse_params_load(s, options->params, diag));
+  if (options->checkpoint) MUSE_TRY(load_folder(s, options->checkpoint, out_step, diag));
+  else if (options->params) MUSE_TRY(load_file(s, options->params, diag));
   else MUSE_TRY(muse_params_init(s, s->seed, diag));
   return muse_session_refresh(s, diag);
 }

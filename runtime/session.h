@@ -84,19 +84,22 @@ MuseStatus muse_session_set_rng(const MuseSession *session, uint32_t seed, uint6
 
 // Where the parameters come from.
 typedef struct MuseParamsOptions {
-  const char *checkpoint; // folder of checkpoints, or one step-N
-  const char *params;     // safetensors file
+  const char *checkpoint; // folder of checkpoints, one step-N, or the folder of a compressed model
+  const char *params;     // safetensors file, or the folder of a compressed model
 } MuseParamsOptions;
 #define MUSE_PARAMS_OPTION_ROWS(o)                                                                    \
   {"checkpoint",                                                                                      \
    'c',                                                                                               \
    MUSE_OPT_TEXT,                                                                                     \
    "DIR",                                                                                             \
-   "Take the parameters from the newest checkpoint of a run, or from one step-N.",                    \
+   "Take the parameters from the newest checkpoint of a run, from one step-N, or of a compressed model.", \
    &(o).checkpoint},                                                                                  \
   {                                                                                                   \
     "params", 'p', MUSE_OPT_TEXT, "FILE", "Take the parameters from a safetensors file.", &(o).params \
   }
+
+// Whether `path` is a file, or a folder with model.safetensors that is no checkpoint: appends the file's path.
+bool muse_compressed_path(const char *path, MuseStr *out_file);
 
 // Says on stderr, unless quiet, that the parameters are the initial ones when neither a checkpoint nor a file is given.
 void muse_params_note_untrained(const MuseSession *session, const MuseParamsOptions *options);

@@ -180,9 +180,12 @@ static MuseStatus load_parameters(MuseTraining *t, const Arguments *a, MuseDiag 
   }
   if (a->resume && !s->quiet)
     fprintf(stderr, "'%s' holds no checkpoint yet; the run starts from the beginning\n", t->run_dir);
-  MuseParamsOptions from = {.checkpoint = a->init, .params = a->params};
-  MUSE_TRY(muse_params_init(s, s->seed, diag)); // the moments too
-  return from.checkpoint || from.params ? muse_session_load(s, &from, NULL, diag) : muse_session_refresh(s, diag);
+  MuseStr file = {0};
+  bool is_file = a->init && muse_compressed_path(a->init, &file);
+  muse_str_free(&file);
+  MuseParamsOptions from = {.checkpoint = is_file ? NULL : a->init, .params = is_file ? a->init : a->params};
+  MUSE_TRY(muse_executor_zero(s->executor, "moment", diag));
+  return muse_session_load(s, &from, NULL, diag);
 }
 
 // --check=eval: one step on the first batch, kernel by kernel. What it changes is loaded again afterwards.
@@ -329,7 +332,8 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
        "Folder for checkpoints and metrics.jsonl (runs/NAME of NAME.plan; none with --tokens).", &a.output},
       {"resume", 'r', MUSE_OPT_FLAG, NULL, "Go on with the run in RUN_DIR, exactly as if it had not been interrupted.",
        &a.resume},
-      {"init", 0, MUSE_OPT_TEXT, "DIR", "Start with the parameters of a checkpoint.", &a.init},
+      {"init", 0, MUSE_OPT_TEXT, "DIR",
+       "Start with the parameters of a checkpoint, or of a compressed model (its folder or its file).", &a.init},
       {"params", 'p', MUSE_OPT_TEXT, "FILE", "Start with the parameters of a safetensors file.", &a.params},
       {"tokens", 0, MUSE_OPT_TEXT, "FILE",
        "Take the batches from the tensor 'tokens' [steps, B, n_seq + 1] of a safetensors file.", &a.tokens},

@@ -29,6 +29,10 @@ void muse_hasher_update(MuseHasher *hasher, const void *data, size_t bytes) {
   if (bytes) XXH3_128bits_update((XXH3_state_t *)hasher, data, bytes);
 }
 
+MuseHash muse_hasher_digest(const MuseHasher *hasher) {
+  return from_xxh(XXH3_128bits_digest((const XXH3_state_t *)hasher));
+}
+
 MuseHash muse_hasher_finish(MuseHasher *hasher) {
   XXH3_state_t *state = (XXH3_state_t *)hasher;
   MuseHash hash = from_xxh(XXH3_128bits_digest(state));

@@ -15,6 +15,7 @@ void muse_hash_hex(MuseHash hash, char out_text[33]);
 typedef struct MuseHasher MuseHasher;
 MuseHasher *muse_hasher_create(void);
 void muse_hasher_update(MuseHasher *hasher, const void *data, size_t bytes);
+MuseHash muse_hasher_digest(const MuseHasher *hasher); // of what came so far; more may follow
 MuseHash muse_hasher_finish(MuseHasher *hasher); // 128-bit; equals muse_hash128 of all bytes; destroys the hasher
 
 #endif
