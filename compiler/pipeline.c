@@ -240,8 +240,8 @@ MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, u
   muse_str_append_bytes(&there, available);
   MuseStatus status = muse_error(
       diag, MUSE_ERR_NO_FIT,
-      "'%s' needs %s to train and %s has %s available; take a smaller config%s%s, a machine with more memory, or another "
-      "device (--device cuda)",
+      "'%s' needs %s to train and %s has %s available; take a smaller config%s%s, a machine with more memory, or "
+      "another device (--device cuda)",
       name, muse_str_text(&need), where, muse_str_text(&there), ways.len ? ", of which this fits: " : "",
       muse_str_text(&ways));
   muse_str_free(&ways), muse_str_free(&need), muse_str_free(&there);

@@ -176,8 +176,8 @@ static MuseStatus check_space(const Job *j, MuseDiag *diag) {
   muse_str_append_bytes(&need, needed);
   muse_str_append_bytes(&there, free_bytes);
   MuseStatus status = muse_error(diag, MUSE_ERR_FAILED,
-                                 "no space: the compressed model needs %s, '%s' has %s free; make room there, or choose "
-                                 "another folder with -o",
+                                 "no space: the compressed model needs %s, '%s' has %s free; make room there, or "
+                                 "choose another folder with -o",
                                  need.data, j->dir.data, there.data);
   muse_str_free(&need);
   muse_str_free(&there);
@@ -327,8 +327,8 @@ static void print_report(const Job *j) {
   }
   print_row("all", &all, false);
   if (j->source)
-    puts("error: root of the sum of squares of what is lost, relative to the values. A BitNet computes with its trits, so "
-         "what it\nloses there are the latents and not the function.");
+    puts("error: root of the sum of squares of what is lost, relative to the values. A BitNet computes with its trits,\n"
+         "so what it loses there are the latents and not the function.");
   getrusage(RUSAGE_SELF, &usage);
   stat(j->path.data, &st);
   muse_str_append_bytes(&size, (uint64_t)st.st_size);

@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_text(const char *text, const char *wanted) { return text && strcmp(text, wanted) == 0; }
+
 bool muse_is_compressed(const MuseSafetensors *file) {
-  return muse_str_eq(muse_safetensors_metadata(file, "format"), MUSE_COMPRESSED_FORMAT);
+  return is_text(muse_safetensors_metadata(file, "format"), MUSE_COMPRESSED_FORMAT);
 }
 
 // ---- whether it fits ----
@@ -122,15 +124,15 @@ MuseStatus muse_compressed_check(const MuseModule *module, const MuseSafetensors
   const char *path = muse_safetensors_path(file), *kind = muse_safetensors_metadata(file, "kind");
   const char *version = muse_safetensors_metadata(file, "version"), *seed = muse_safetensors_metadata(file, "seed");
   int64_t number = -1;
-  *out = (MuseCompressedInfo){.initial = muse_str_eq(kind, "initial"),
+  *out = (MuseCompressedInfo){.initial = is_text(kind, "initial"),
                               .tokenizer = muse_safetensors_metadata(file, "tokenizer"),
                               .tokenizer_hash = muse_safetensors_metadata(file, "tokenizer_hash"),
                               .config = muse_safetensors_metadata(file, "config")};
-  if (!muse_str_eq(version, MUSE_COMPRESSED_VERSION))
+  if (!is_text(version, MUSE_COMPRESSED_VERSION))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' is a compressed model of version %s; this program reads version %s",
                       path, version ? version : "?", MUSE_COMPRESSED_VERSION);
   bool seeded = seed && muse_parse_i64(seed, &number) && number >= 0 && number <= UINT32_MAX;
-  if (!out->config || (!out->initial && !muse_str_eq(kind, "converted")) || (out->initial && !seeded))
+  if (!out->config || (!out->initial && !is_text(kind, "converted")) || (out->initial && !seeded))
     return muse_error(diag, MUSE_ERR_INPUT,
                       "'%s' is damaged: its metadata lacks kind, seed or config; make it again with muse-run compress",
                       path);

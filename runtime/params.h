@@ -33,8 +33,8 @@ MuseStatus muse_params_fill(MuseSession *session, MuseParamFn make, void *contex
 MuseStatus muse_params_init(MuseSession *session, uint32_t seed, MuseDiag *diag);
 
 // All parameters from a safetensors file under the names of docs/model.md, or from a compressed model (compressed.h);
-// moments become zero. A latent comes as I8 with delta.NAME, or as floats, which are put on its grid. Missing, unknown or misshapen tensors and values that are
-// not finite are MUSE_ERR_INPUT, one sentence each.
+// moments become zero. A latent comes as I8 with delta.NAME, or as floats, which are put on its grid. Missing, unknown
+// or misshapen tensors and values that are not finite are MUSE_ERR_INPUT, one sentence each.
 MuseStatus muse_params_load(MuseSession *session, const char *path, MuseDiag *diag);
 
 // Whether the file holds the parameters of the plan, no less and no more: else MUSE_ERR_DATA with the first tensor that
