@@ -48,6 +48,7 @@ typedef struct MuseConfig {
   // Reports.
   bool use_mourre;
   bool use_lap;
+  bool tensorboard; // event files beside metrics.jsonl
   // Numbers and memory.
   bool use_mixed_precision;
   MuseGradientPrecision gradient_precision; // never AUTO here

@@ -136,6 +136,7 @@ static const MuseConfigKey keys[] = {
     BOOL(use_lap, "false",
          "Report the largest magnitude of g and the smallest η of each layer (limiting absorption "
          "principle) in metrics.jsonl."),
+    BOOL(tensorboard, "true", "Write event files that TensorBoard reads beside metrics.jsonl."),
 };
 _Static_assert(sizeof keys / sizeof *keys <= MUSE_CONFIG_MAX_KEYS, "MuseConfig.key_locs is too short");
 

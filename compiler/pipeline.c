@@ -133,6 +133,7 @@ static void set_options(const MuseConfig *c, const char *target, MuseModule *mod
   muse_attr_set_text(module, a, "sample_prompt", c->sample_prompt);
   muse_attr_set_int(module, a, "sample_tokens", c->sample_tokens);
   muse_attr_set_real(module, a, "sample_temperature", c->sample_temperature);
+  muse_attr_set_bool(module, a, "tensorboard", c->tensorboard);
 }
 
 static double compiled_bytes(const MuseConfig *c) {

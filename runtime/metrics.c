@@ -13,6 +13,9 @@ struct MuseMetrics {
   char *path;
   int fd;       // append mode: each line is one write
   MuseStr line;
+  MuseEvents *events; // NULL: no event file
+  bool mirrored;      // the line goes there too
+  MuseStr kind, tag, sample; // of the line, for the event file
 };
 
 void muse_json_append_text(MuseStr *out, const char *text, size_t length) {
@@ -86,16 +89,45 @@ MuseStatus muse_metrics_close(MuseMetrics *metrics, MuseDiag *diag) {
   MuseStatus status = MUSE_OK;
   if (close(metrics->fd) != 0)
     status = muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", metrics->path, strerror(errno));
+  MuseStatus events = muse_events_close(metrics->events, diag);
+  if (status == MUSE_OK) status = events;
   muse_str_free(&metrics->line);
+  muse_str_free(&metrics->kind);
+  muse_str_free(&metrics->tag);
+  muse_str_free(&metrics->sample);
   free(metrics->path);
   free(metrics);
   return status;
 }
 
+void muse_metrics_mirror(MuseMetrics *metrics, MuseEvents *events) {
+  MUSE_ASSERT(!metrics->events);
+  metrics->events = events;
+}
+
 void muse_metrics_begin(MuseMetrics *metrics, int64_t step, const char *kind) {
   muse_str_clear(&metrics->line);
+  muse_str_clear(&metrics->kind);
+  muse_str_append(&metrics->kind, kind);
+  // What is said once is no curve.
+  metrics->mirrored = metrics->events && !muse_str_eq(kind, "start") && !muse_str_eq(kind, "kernel");
+  if (metrics->mirrored) muse_events_begin(metrics->events, step);
   muse_str_appendf(&metrics->line, "{\"step\":%lld", (long long)step);
   muse_metrics_text(metrics, "kind", kind);
+}
+
+// TensorBoard groups by what stands before the first slash: "train/loss", "lap.max_g/3".
+static const char *tag_of(MuseMetrics *metrics, const char *key) {
+  const char *dot = strrchr(key, '.');
+  muse_str_clear(&metrics->tag);
+  if (dot) muse_str_append_n(&metrics->tag, key, (size_t)(dot - key));
+  else muse_str_append(&metrics->tag, metrics->kind.data);
+  muse_str_appendf(&metrics->tag, "/%s", dot ? dot + 1 : key);
+  return metrics->tag.data;
+}
+
+static void mirror_scalar(MuseMetrics *metrics, const char *key, double value) {
+  if (metrics->mirrored) muse_events_scalar(metrics->events, tag_of(metrics, key), value);
 }
 
 static void add_key(MuseMetrics *metrics, const char *key) {
@@ -108,11 +140,13 @@ static void add_key(MuseMetrics *metrics, const char *key) {
 void muse_metrics_real(MuseMetrics *metrics, const char *key, double value) {
   add_key(metrics, key);
   muse_json_append_real(&metrics->line, value);
+  mirror_scalar(metrics, key, value);
 }
 
 void muse_metrics_int(MuseMetrics *metrics, const char *key, int64_t value) {
   add_key(metrics, key);
   muse_str_appendf(&metrics->line, "%lld", (long long)value);
+  mirror_scalar(metrics, key, (double)value);
 }
 
 void muse_metrics_bool(MuseMetrics *metrics, const char *key, bool value) {
@@ -123,16 +157,35 @@ void muse_metrics_bool(MuseMetrics *metrics, const char *key, bool value) {
 void muse_metrics_text(MuseMetrics *metrics, const char *key, const char *value) {
   add_key(metrics, key);
   muse_json_append_text(&metrics->line, value, strlen(value));
+  if (metrics->mirrored && muse_str_eq(metrics->kind.data, "sample") && !muse_str_eq(key, "kind"))
+    muse_str_append(&metrics->sample, value); // the prompt, and the text that follows it
+}
+
+void muse_metrics_trits(MuseMetrics *metrics, const char *key, const int64_t counts[3]) {
+  add_key(metrics, key);
+  muse_str_appendf(&metrics->line, "[%lld,%lld,%lld]", (long long)counts[0], (long long)counts[1],
+                   (long long)counts[2]);
+  if (metrics->mirrored) muse_events_trits(metrics->events, tag_of(metrics, key), counts);
 }
 
 void muse_metrics_reals(MuseMetrics *metrics, const char *key, const double *values, int64_t count) {
+  double sum = 0;
   add_key(metrics, key);
   muse_str_append(&metrics->line, "[");
   for (int64_t i = 0; i < count; i++) {
     if (i) muse_str_append(&metrics->line, ",");
     muse_json_append_real(&metrics->line, values[i]);
+    sum += values[i];
   }
   muse_str_append(&metrics->line, "]");
+  if (count > 0) mirror_scalar(metrics, key, sum / (double)count); // one curve a layer is enough to look at
+}
+
+static MuseStatus end_event(MuseMetrics *metrics, MuseDiag *diag) {
+  if (metrics->sample.len > 0)
+    muse_events_text(metrics->events, "sample", metrics->sample.data, metrics->sample.len);
+  muse_str_clear(&metrics->sample);
+  return muse_events_end(metrics->events, diag);
 }
 
 MuseStatus muse_metrics_end(MuseMetrics *metrics, const char **out_line, MuseDiag *diag) {
@@ -147,7 +200,7 @@ MuseStatus muse_metrics_end(MuseMetrics *metrics, const char **out_line, MuseDia
   }
   metrics->line.data[--metrics->line.len] = 0; // the newline
   if (out_line) *out_line = metrics->line.data;
-  return MUSE_OK;
+  return metrics->mirrored ? end_event(metrics, diag) : MUSE_OK;
 }
 
 void muse_smoothed_add(MuseSmoothed *s, double x, double decay) {

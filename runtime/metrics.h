@@ -3,6 +3,7 @@
 
 #include "ir/base/diag.h"
 #include "ir/base/str.h"
+#include "runtime/events.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +17,8 @@ typedef struct MuseMetrics MuseMetrics;
 // not whole, so a resumed run continues its own history. A fresh run passes -1: the file starts empty.
 MuseStatus muse_metrics_open(const char *path, int64_t resumed_step, MuseMetrics **out_metrics, MuseDiag *diag);
 MuseStatus muse_metrics_close(MuseMetrics *metrics, MuseDiag *diag); // NULL is allowed; reports a failed write
+// From here on numbers, samples and counts of trits go to the event file too, which the metrics then own.
+void muse_metrics_mirror(MuseMetrics *metrics, MuseEvents *events);
 
 // A line: {"step":N,"kind":"train", ...}. Non-finite numbers become the texts "nan", "inf", "-inf".
 void muse_metrics_begin(MuseMetrics *metrics, int64_t step, const char *kind);
@@ -24,6 +27,7 @@ void muse_metrics_int(MuseMetrics *metrics, const char *key, int64_t value);
 void muse_metrics_bool(MuseMetrics *metrics, const char *key, bool value);
 void muse_metrics_text(MuseMetrics *metrics, const char *key, const char *value);
 void muse_metrics_reals(MuseMetrics *metrics, const char *key, const double *values, int64_t count);
+void muse_metrics_trits(MuseMetrics *metrics, const char *key, const int64_t counts[3]); // of -1, 0 and 1
 // Writes the line. out_line (may be NULL) points to its text without the newline until the next begin: for --json.
 MuseStatus muse_metrics_end(MuseMetrics *metrics, const char **out_line, MuseDiag *diag);
 

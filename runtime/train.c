@@ -5,6 +5,7 @@
 #include "runtime/check_eval.h"
 #include "runtime/commands.h"
 #include "runtime/signals.h"
+#include "runtime/train_record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -237,7 +238,7 @@ static MuseStatus open_metrics(MuseTraining *t, MuseDiag *diag) {
   muse_str_appendf(&path, "%s/metrics.jsonl", t->run_dir);
   MuseStatus status = muse_metrics_open(path.data, t->state.step ? (int64_t)t->state.step : -1, &t->metrics, diag);
   muse_str_free(&path);
-  return status;
+  return status == MUSE_OK ? muse_record_start(t, diag) : status;
 }
 
 static void print_end(const MuseTraining *t) {
@@ -292,11 +293,13 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
                             .every_steps = t->habits.log_interval,
                             .quiet = s->quiet};
   t->progress = muse_progress_create(&po);
+  t->started_at = (int64_t)t->state.step;
   MuseStatus status = muse_training_loop(t, diag);
   muse_progress_destroy(t->progress);
   t->progress = NULL;
   MuseStatus saved = muse_params_save_finish(&t->saving, diag);
   if (saved != MUSE_OK && (status == MUSE_OK || status == MUSE_ERR_STOPPED)) status = saved;
+  if (status == MUSE_OK) status = muse_record_kernels(t, diag);
   if (status == MUSE_OK) print_end(t);
   return status;
 }

@@ -29,6 +29,7 @@ typedef struct MuseTraining {
   MuseMetrics *metrics;      // NULL without run_dir
   MuseProgress *progress;
   MuseTensorList tensors;    // of a checkpoint
+  int64_t started_at;        // step where this call began
   int64_t last_step;         // the run ends there
   int64_t stop_step;         // this call ends there
   int64_t saved_step;        // -1: nothing saved yet

@@ -1,6 +1,8 @@
 // The loop of training: steps, and what happens between them.
 #include "runtime/train.h"
 
+#include "runtime/train_record.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,31 +41,6 @@ static bool is_due(int64_t interval, uint64_t step) { return interval > 0 && ste
 
 // ---- what is written down ----
 
-// use_lap, use_mourre: what the plan reports of the layers, of the last micro-batch.
-static MuseStatus add_reports(MuseTraining *t, MuseDiag *diag) {
-  const MuseSession *s = &t->session;
-  float data[1024];
-  double values[1024];
-  for (int i = 0; i < s->module->n_buffers; i++) {
-    const MuseBuffer *b = s->module->buffers[i];
-    bool max_g2 = muse_str_starts_with(b->name, "lap.max_g2.");
-    if (b->type.dtype != MUSE_F32 ||
-        !(max_g2 || muse_str_starts_with(b->name, "lap.min_eta.") || muse_str_starts_with(b->name, "mourre.kappa.")))
-      continue;
-    int64_t n = muse_type_elements(b->type);
-    if (n > 1024) n = 1024;
-    MUSE_TRY(muse_executor_read(s->executor, b, 0, data, (size_t)n * sizeof *data, diag));
-    MuseStr key = {0};
-    if (max_g2) muse_str_appendf(&key, "lap.max_g.%s", b->name + strlen("lap.max_g2."));
-    else muse_str_append(&key, b->name);
-    for (int64_t j = 0; j < n; j++) values[j] = max_g2 ? sqrt((double)data[j]) : (double)data[j];
-    if (b->type.rank == 0) muse_metrics_real(t->metrics, key.data, values[0]);
-    else muse_metrics_reals(t->metrics, key.data, values, n);
-    muse_str_free(&key);
-  }
-  return MUSE_OK;
-}
-
 static void print_json(const MuseTraining *t, const MuseStepResult *r) {
   printf("{\"step\":%llu,\"loss\":", (unsigned long long)t->state.step);
   MuseStr line = {0};
@@ -92,7 +69,7 @@ static MuseStatus record_step(MuseTraining *t, const MuseStepResult *r, double s
     muse_metrics_real(t->metrics, "smoothed_loss", t->state.smoothed_loss);
     muse_metrics_int(t->metrics, "tokens", (int64_t)t->state.tokens);
     muse_metrics_real(t->metrics, "tokens_per_second", seconds > 0 ? tokens / seconds : 0);
-    if (t->state.step == 1 || is_due(t->habits.log_interval, t->state.step)) MUSE_TRY(add_reports(t, diag));
+    if (t->state.step == 1 || is_due(t->habits.log_interval, t->state.step)) MUSE_TRY(muse_record_reports(t, diag));
   }
   return muse_metrics_end(t->metrics, NULL, diag);
 }
@@ -218,6 +195,7 @@ MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
     bool last = (int64_t)t->state.step >= t->last_step;
     if (t->json && ferror(stdout)) break;
     if (*t->stop) break; // a step takes as long as it takes; a validation would keep the user waiting
+    MUSE_TRY(muse_record_state(t, last, diag));
     if (h->eval_interval > 0 && (last || is_due(h->eval_interval, t->state.step))) MUSE_TRY(validate(t, diag));
     if (h->sample_interval > 0 && t->tokenizer && (last || is_due(h->sample_interval, t->state.step)))
       MUSE_TRY(sample(t, diag));

@@ -51,9 +51,10 @@ class Resume(programs.Scratch):
         return [hashlib.sha256(open(file, 'rb').read()).hexdigest() for file in files]
 
     def history(self, out):
-        """metrics.jsonl without what depends on the clock."""
+        """metrics.jsonl without what depends on the clock, the machine and the number of starts."""
         lines = [json.loads(line) for line in open(self.path(out, 'metrics.jsonl'), encoding='utf-8')]
-        return [{k: v for k, v in line.items() if k != 'tokens_per_second'} for line in lines]
+        return [{k: v for k, v in line.items() if k not in ('tokens_per_second', 'memory_bytes')} for line in lines
+                if line['kind'] not in ('start', 'kernel')]
 
     def check_kills(self, *sets):
         plan = self.plan(CONFIG, *sets)

@@ -27,7 +27,7 @@ static inline void scratch_teardown(void) {
 
 // DIR/name; valid until the 16th next call.
 static inline const char *scratch(const char *name) {
-  static char paths[16][300];
+  static char paths[16][400];
   static int next;
   char *path = paths[next++ % 16];
   snprintf(path, sizeof paths[0], "%s/%s", scratch_dir, name);
