@@ -2,10 +2,20 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: help build quickstart test install clean coverage asan
+# The way to a model of one's own. ARGS is added to the call, such as make train-compressed ARGS="--device cuda --resume".
+ARGS ?=
+RECIPE ?= configs/dataset_mixing.yaml
+CONFIG_1B ?= configs/phase8_1b.yaml
+CONFIG_10B ?= configs/phase8_10b_rtx3080.yaml
+
+.PHONY: help build quickstart test install clean coverage asan compress-1b compress-10b train-compressed train-10b
 
 help:
 	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
+	@echo "make compress-1b       the compressed 1B model to start from (0.4 GB, seconds)"
+	@echo "make compress-10b      the same of 10B (2.0 GB, a minute)"
+	@echo "make train-compressed  train the 1B model from it with the recipe $(RECIPE)"
+	@echo "make train-10b         the same of 10B, where memory allows it"
 	@echo "make test        build and run all tests"
 	@echo "make build       build only (into $(BUILD)/)"
 	@echo "make install     install under PREFIX=$(PREFIX)"
@@ -19,6 +29,21 @@ build:
 
 quickstart: build
 	@scripts/quickstart.sh $(BUILD)
+
+# Each verb is one call of a program, which is shown, and so serves without make, too.
+compress-1b: build
+	$(BUILD)/muse-run compress $(CONFIG_1B) -o checkpoints/compressed_1b_start $(ARGS)
+
+compress-10b: build
+	$(BUILD)/muse-run compress $(CONFIG_10B) -o checkpoints/compressed_10b_start $(ARGS)
+
+train-compressed: build
+	$(BUILD)/muse-run train $(CONFIG_1B) --init checkpoints/compressed_1b_start --data $(RECIPE) -o runs/phase8_1b $(ARGS)
+
+# The budget of 8 GiB in the configuration is a goal; here the memory that is there decides.
+train-10b: build
+	$(BUILD)/muse-run train $(CONFIG_10B) --set memory_budget=0 --init checkpoints/compressed_10b_start \
+	  --data $(RECIPE) -o runs/phase8_10b $(ARGS)
 
 test:
 	@scripts/packages.sh build test

@@ -82,6 +82,7 @@ typedef struct MuseConfig {
   const char *sample_prompt; // never NULL
   int64_t sample_tokens;
   double sample_temperature; // 0: greedy
+  int64_t patience_steps;    // 0: never
 
   // Where each key was set, by row of the key table; line 0 where the default holds.
   MuseLoc key_locs[MUSE_CONFIG_MAX_KEYS];

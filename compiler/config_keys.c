@@ -127,6 +127,9 @@ static const MuseConfigKey keys[] = {
     INT(sample_tokens, "128", 1, 1048576, "Tokens of a sample."),
     {FIELD(sample_temperature), .type = MUSE_KEY_REAL, .default_text = "0.8", .min = 0, .max = 100,
      .unset_words = "0: always the likeliest token", .doc = "Temperature of samples."},
+    {FIELD(patience_steps), .type = MUSE_KEY_INT, .default_text = "500", .min = 0, .max = 1000000000,
+     .unset_words = "0: never",
+     .doc = "Steps after the warm-up without a lower loss after which the run says which keys to change."},
 
     {.section = "Reports",
      FIELD(use_mourre),

@@ -134,6 +134,7 @@ static void set_options(const MuseConfig *c, const char *target, MuseModule *mod
   muse_attr_set_int(module, a, "sample_tokens", c->sample_tokens);
   muse_attr_set_real(module, a, "sample_temperature", c->sample_temperature);
   muse_attr_set_bool(module, a, "tensorboard", c->tensorboard);
+  muse_attr_set_int(module, a, "patience_steps", c->patience_steps);
 }
 
 static double compiled_bytes(const MuseConfig *c) {
@@ -241,10 +242,10 @@ MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, u
   muse_str_append_bytes(&there, available);
   MuseStatus status = muse_error(
       diag, MUSE_ERR_NO_FIT,
-      "'%s' needs %s to train and %s has %s available; take a smaller config%s%s, a machine with more memory, or "
-      "another device (--device cuda)",
-      name, muse_str_text(&need), where, muse_str_text(&there), ways.len ? ", of which this fits: " : "",
-      muse_str_text(&ways));
+      "'%s' needs %s to train, and %s has %s available; %s%s%sa smaller config, another device with more memory "
+      "(--device cuda) or another machine",
+      name, muse_str_text(&need), where, muse_str_text(&there), ways.len ? "this fits: " : "take ",
+      muse_str_text(&ways), ways.len ? "; or take " : "");
   muse_str_free(&ways), muse_str_free(&need), muse_str_free(&there);
   muse_arena_destroy(arena);
   return status;

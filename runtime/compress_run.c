@@ -327,8 +327,8 @@ static void print_report(const Job *j) {
   }
   print_row("all", &all, false);
   if (j->source)
-    puts("error: root of the sum of squares of what is lost, relative to the values. A BitNet computes with its trits,\n"
-         "so what it loses there are the latents and not the function.");
+    puts("error: root of the sum of squares of what is lost, relative to the values. A BitNet computes with its\n"
+         "trits, so what it loses there are the latents and not the function.");
   getrusage(RUSAGE_SELF, &usage);
   stat(j->path.data, &st);
   muse_str_append_bytes(&size, (uint64_t)st.st_size);

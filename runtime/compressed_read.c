@@ -21,23 +21,13 @@ bool muse_is_compressed(const MuseSafetensors *file) {
 // Keys that change what the parameters mean without changing their shapes.
 static const char *const meaning_keys[] = {"ffn_activation", "local_score", "num_heads"};
 
-// The value of a key in the text of a configuration, which muse_config_print wrote; "" without.
-static void value_of(const char *config, const char *key, MuseStr *out) {
-  MuseStr start = {0};
-  muse_str_clear(out);
-  muse_str_appendf(&start, "\n%s: ", key);
-  const char *line = strstr(config, start.data);
-  if (line) muse_str_append_n(out, line + start.len, strcspn(line + start.len, "\n"));
-  muse_str_free(&start);
-}
-
 static MuseStatus check_meaning(const MuseModule *module, const MuseSafetensors *file, const char *config,
                                 MuseDiag *diag) {
   MuseStr theirs = {0}, ours = {0};
   MuseStatus status = MUSE_OK;
   for (size_t i = 0; i < sizeof meaning_keys / sizeof *meaning_keys && status == MUSE_OK; i++) {
-    value_of(config, meaning_keys[i], &theirs);
-    value_of(muse_attr_text_or(&module->attrs, "config", ""), meaning_keys[i], &ours);
+    muse_config_value(config, meaning_keys[i], &theirs);
+    muse_config_value(muse_attr_text_or(&module->attrs, "config", ""), meaning_keys[i], &ours);
     if (strcmp(muse_str_text(&theirs), muse_str_text(&ours)) != 0)
       status = muse_error(diag, MUSE_ERR_DATA,
                           "'%s' was made with %s: %s, the plan has %s; it belongs to another configuration",

@@ -3,6 +3,7 @@
 
 #include "ir/base/io.h"
 #include "ir/text.h"
+#include "runtime/memory.h"
 #include "runtime/params.h"
 
 #include <stdlib.h>
@@ -79,15 +80,47 @@ static MuseStatus read_sizes(MuseSession *s, MuseDiag *diag) {
   return MUSE_OK;
 }
 
-static MuseStatus open_plan(MuseSession *s, MuseDiag *diag) {
+bool muse_is_config(const char *path) {
+  return muse_str_ends_with(path, ".yaml") || muse_str_ends_with(path, ".yml");
+}
+
+bool muse_config_value(const char *config, const char *key, MuseStr *out) {
+  MuseStr start = {0};
+  muse_str_clear(out);
+  muse_str_appendf(&start, "\n%s: ", key);
+  const char *line = strstr(config, start.data);
+  if (line) muse_str_append_n(out, line + start.len, strcspn(line + start.len, "\n"));
+  muse_str_free(&start);
+  return line;
+}
+
+// The text of the plan, which a configuration is compiled to.
+static MuseStatus read_plan(const MuseSession *s, const MuseSessionOptions *o, MuseStr *out, MuseDiag *diag) {
+  bool config = muse_is_config(s->path);
+  if (config && o->train) {
+    if (!s->quiet) fprintf(stderr, "compiling '%s'\n", s->path);
+    return muse_plan_text_of_config(s->path, o->sets, out, diag);
+  }
+  if (o->sets && o->sets->len)
+    return muse_error(diag, MUSE_ERR_INPUT, "--set changes a configuration; '%s' is a plan", s->path);
+  MUSE_TRY(muse_read_file(s->path, MUSE_MAX_IR_TEXT, out, diag));
+  if (!config) return MUSE_OK;
+  return muse_error(diag, MUSE_ERR_INPUT, "'%s' is a configuration; compile it with musec %s -o NAME.plan first",
+                    s->path, s->path);
+}
+
+static MuseStatus check_memory(const MuseSession *s, const MuseSessionOptions *o, MuseDiag *diag) {
+  uint64_t needed = (uint64_t)s->plan->buffer_bytes + (uint64_t)s->plan->slab_bytes;
+  uint64_t available = o->host_memory ? o->host_memory : muse_available_memory();
+  if (s->on_gpu || needed <= available) return MUSE_OK;
+  return muse_plan_refuse_memory(s->module, s->path, needed, available,
+                                 o->host_memory ? "--host-memory" : "this machine", diag);
+}
+
+static MuseStatus open_plan(MuseSession *s, const MuseSessionOptions *options, MuseDiag *diag) {
   MuseStr text = {0};
-  MuseStatus status = muse_read_file(s->path, MUSE_MAX_IR_TEXT, &text, diag);
+  MuseStatus status = read_plan(s, options, &text, diag);
   if (status == MUSE_OK) {
-    if (muse_str_ends_with(s->path, ".yaml") || muse_str_ends_with(s->path, ".yml")) {
-      muse_str_free(&text);
-      return muse_error(diag, MUSE_ERR_INPUT, "'%s' is a configuration; compile it with musec %s -o NAME.plan first",
-                        s->path, s->path);
-    }
     s->plan_hash = muse_hash128(muse_str_text(&text), text.len);
     muse_diag_set_source(diag, s->path, muse_str_text(&text), text.len);
     status = muse_plan_parse(s->path, muse_str_text(&text), text.len, &s->plan, diag);
@@ -111,7 +144,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
     return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
   int index;
   MUSE_TRY(muse_device_parse(options->device, &out->on_gpu, &index, diag));
-  MUSE_TRY(open_plan(out, diag));
+  MUSE_TRY(open_plan(out, options, diag));
+  if (options->train) MUSE_TRY(check_memory(out, options, diag));
   MuseExecutorOptions eo = {.device = options->device,
                             .threads = (int)options->threads,
                             .cpu_level = options->cpu_level,

@@ -12,6 +12,11 @@ typedef struct MuseSessionOptions {
   int64_t streams; // 0: the default
   const char *device, *cpu_level, *cache_dir, *nvrtc, *dump_dir, *override_dir;
   bool no_cache, no_tune, quiet;
+  // Of training alone: a configuration is compiled, with the overrides `sets`, and a plan whose memory is not there is
+  // refused before any work.
+  bool train;
+  const MuseTextList *sets;
+  uint64_t host_memory; // bytes that count as available; 0: what the system says
 } MuseSessionOptions;
 
 // Rows of an option table for a MuseSessionOptions `o`.
@@ -77,6 +82,9 @@ MuseStatus muse_session_real(const MuseSession *session, const char *name, doubl
                              MuseDiag *diag);
 MuseStatus muse_session_text(const MuseSession *session, const char *name, const char **out, MuseDiag *diag);
 
+// The value of a key in the text of a configuration as plans hold it; false, and "", without.
+bool muse_config_value(const char *config, const char *key, MuseStr *out);
+
 // Random numbers of a step: key (seed, step). Micro-batches of one step differ, so that their rounding errors average
 // out:
 // @grad uses step * accumulation + micro_batch.
@@ -108,6 +116,9 @@ void muse_params_note_untrained(const MuseSession *session, const MuseParamsOpti
 // checkpoint.
 MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step,
                              MuseDiag *diag);
+
+// Whether the operand is a configuration (.yaml, .yml) and no plan.
+bool muse_is_config(const char *path);
 
 // The command's only operand, the plan.
 MuseStatus muse_plan_operand(const MuseTextList *operands, const char *command, const char **out_path, MuseDiag *diag);

@@ -22,6 +22,7 @@ typedef struct Arguments {
   MuseSessionOptions session;
   const char *data, *tokens, *output, *init, *params, *check;
   bool resume, json;
+  MuseTextList sets;
   int64_t steps, stop_after, seed;
   int64_t log_interval, eval_interval, eval_batches, save_interval, keep, sample_interval;
   double learning_rate, validation;
@@ -47,6 +48,7 @@ static MuseStatus read_habits(const MuseSession *s, const Arguments *a, MuseTrai
   MUSE_TRY(choose(s, "keep_checkpoints", a->keep, 0, "keep", &h->keep_checkpoints, diag));
   MUSE_TRY(choose(s, "sample_interval", a->sample_interval, 0, "sample-interval", &h->sample_interval, diag));
   MUSE_TRY(muse_session_int(s, "sample_tokens", 0, INT64_MAX, &h->sample_tokens, diag));
+  MUSE_TRY(muse_session_int(s, "patience_steps", 0, INT64_MAX, &h->patience, diag));
   MUSE_TRY(muse_session_real(s, "sample_temperature", 0, 100, &h->sample_temperature, diag));
   if (h->keep_checkpoints > INT32_MAX) h->keep_checkpoints = 0;
   return muse_session_text(s, "sample_prompt", &h->sample_prompt, diag);
@@ -144,6 +146,16 @@ static MuseStatus open_run_dir(MuseTraining *t, const Arguments *a, MuseDiag *di
                       "'%s' holds a run already; go on with it by --resume, or take another folder with -o",
                       t->run_dir);
   return MUSE_OK;
+}
+
+// A configuration's plan stays with its run, for eval and generate.
+static MuseStatus keep_plan(const MuseTraining *t, MuseDiag *diag) {
+  MuseStr path = {0};
+  if (!t->run_dir || !muse_is_config(t->session.path)) return MUSE_OK;
+  muse_str_appendf(&path, "%s/model.plan", t->run_dir);
+  MuseStatus status = muse_plan_save(t->session.plan->module, path.data, diag);
+  muse_str_free(&path);
+  return status;
 }
 
 // ---- parameters ----
@@ -265,12 +277,18 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
                       "--resume takes the parameters of the run in '%s'; leave --init and --params out, or start "
                       "another run with -o",
                       t->run_dir);
+  if (a->init && access(a->init, F_OK) != 0)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "there is no '%s' to start from; muse-run compress makes a compressed model, muse-run train a "
+                      "checkpoint",
+                      a->init);
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(read_numbers(t, a, diag));
   MUSE_TRY(open_data(t, a, diag));
   if (t->run_dir) MUSE_TRY(open_run_dir(t, a, diag));
+  MUSE_TRY(keep_plan(t, diag));
   MUSE_TRY(prepare_kernels(t, diag));
   muse_params_tensors(s, false, &t->tensors);
   MUSE_TRY(load_parameters(t, a, diag));
@@ -355,6 +373,10 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
        &a.sample_interval},
       {"log-interval", 0, MUSE_OPT_INT, "N",
        "Steps between lines of progress where there is no terminal (log_interval).", &a.log_interval},
+      {"set", 0, MUSE_OPT_LIST, "KEY=VALUE", "Override a key of the configuration; may be repeated.", &a.sets},
+      {"host-memory", 0, MUSE_OPT_BYTES, "SIZE",
+       "Memory that the run may take on this machine (what is available); a plan that needs more is refused.",
+       &a.session.host_memory},
       MUSE_CHECK_OPTION_ROW(a.check),
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print one JSON object a step with loss and gradient norm in full precision.",
        &a.json},
@@ -368,8 +390,9 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
   MuseTraining t = {.lock = -1, .saved_step = -1, .json = false};
   MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
   if (status == MUSE_OK && help) {
-    muse_options_help(table, "muse-run train [options] PLAN --data SPEC",
-                      "Trains the model of a plan. Ctrl-C finishes the step, saves and stops.", stdout);
+    muse_options_help(table, "muse-run train [options] CONFIG.yaml|PLAN --data SPEC",
+                      "Trains the model of a configuration or plan. Ctrl-C finishes the step, saves and stops.",
+                      stdout);
   } else if (status == MUSE_OK) {
     status = muse_plan_operand(&operands, "train", &plan, diag);
     if (status == MUSE_OK) {
@@ -377,6 +400,8 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
       else if (!a.tokens) default_run_dir(plan, &run_dir);
       t.run_dir = run_dir.len ? run_dir.data : NULL;
       t.json = a.json;
+      a.session.train = true;
+      a.session.sets = &a.sets;
       signal(SIGPIPE, SIG_IGN); // a reader that went away is no reason to lose steps; the loop sees the failed write
       t.stop = muse_catch_stop(a.session.quiet ? NULL : "\nstopping: this step is finished and saved first; once more "
                                                         "stops at once\n");
@@ -386,6 +411,7 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
     }
   }
   release(&t);
+  muse_text_list_free(&a.sets);
   muse_str_free(&run_dir);
   muse_text_list_free(&operands);
   return status;

@@ -1,6 +1,7 @@
 #ifndef MUSE_RUNTIME_TRAIN_H
 #define MUSE_RUNTIME_TRAIN_H
 
+#include "runtime/advice.h"
 #include "runtime/generate.h"
 #include "runtime/metrics.h"
 #include "runtime/mixture.h"
@@ -12,6 +13,7 @@
 // The habits of the run: from the plan, or an option. None changes what a step computes.
 typedef struct MuseTrainHabits {
   int64_t log_interval, eval_interval, eval_batches, save_interval, keep_checkpoints, sample_interval, sample_tokens;
+  int64_t patience;
   double sample_temperature;
   const char *sample_prompt;
 } MuseTrainHabits;
@@ -35,6 +37,9 @@ typedef struct MuseTraining {
   int64_t saved_step;        // -1: nothing saved yet
   MuseSaving *saving;        // a checkpoint that is being written, or NULL
   bool json;
+  MuseStall stall;           // since this call began
+  int64_t good_steps;        // of this call, while none was bad
+  double first_loss;         // of them
   int32_t *rows;             // [accumulation, B, T+1]
   volatile sig_atomic_t *stop;
 } MuseTraining;

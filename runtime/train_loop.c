@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BAD_STEPS = 5 }; // in a row
+enum {
+  MAX_BAD_STEPS = 5,     // in a row
+  SETTLED_STEPS = 100,   // after so many good ones a run is told to be on its way
+};
 
 MuseStatus muse_validate(MuseSession *s, MuseDataSource *data, int64_t batches, bool *out_any, double *out_loss,
                          MuseDiag *diag) {
@@ -129,25 +132,65 @@ static MuseStatus save(MuseTraining *t, MuseDiag *diag) {
 
 // ---- a step ----
 
+static MuseStatus record_advice(MuseTraining *t, const char *text, MuseDiag *diag) {
+  if (!t->metrics) return MUSE_OK;
+  muse_metrics_begin(t->metrics, (int64_t)t->state.step, "advice");
+  muse_metrics_text(t->metrics, "text", text);
+  return muse_metrics_end(t->metrics, NULL, diag);
+}
+
 // A step whose numbers went bad: it was not applied. Ends the run when that will not pass by itself.
 static MuseStatus tell_bad_step(MuseTraining *t, const MuseStepResult *r, MuseDiag *diag) {
   unsigned long long step = t->state.step;
+  MuseAdvice advice;
+  MuseStr text = {0}, kept = {0};
+  muse_advice_of(&t->session, &t->stepper.numbers, &advice);
+  muse_advice_unstable(&advice, true, &text);
+  t->good_steps = INT64_MIN;
   t->state.bad_steps++;
   if (!r->ruined && t->state.bad_steps < MAX_BAD_STEPS) {
-    muse_progress_message(t->progress, "step %llu was left out: %s", step, muse_str_text(&t->stepper.reason));
+    muse_progress_message(t->progress, "step %llu was left out: %s%s%s", step, muse_str_text(&t->stepper.reason),
+                          t->state.bad_steps == 1 ? "; if this goes on, set " : "",
+                          t->state.bad_steps == 1 ? muse_str_text(&text) : "");
+    muse_str_free(&text);
     return MUSE_OK;
   }
-  MuseStr kept = {0};
   if (t->saved_step >= 0)
     muse_str_appendf(&kept, "; the checkpoint of step %lld in '%s' is good", (long long)t->saved_step, t->run_dir);
   muse_error(diag, MUSE_ERR_NUMERIC,
-             "the numbers went bad in %d step%s in a row and nothing of them was applied; in step %llu %s%s. Lower "
-             "learning_rate (from 1e-4 to "
-             "1e-5, say; it is %g now), set use_mixed_precision: false, compile again and go on with --resume",
+             "the numbers went bad in %d step%s in a row and nothing of them was applied; in step %llu %s%s. Set %s, "
+             "and go on with --resume",
              t->state.bad_steps, t->state.bad_steps == 1 ? "" : "s", step, muse_str_text(&t->stepper.reason),
-             muse_str_text(&kept), t->stepper.numbers.learning_rate);
+             muse_str_text(&kept), muse_str_text(&text));
   muse_str_free(&kept);
+  muse_str_free(&text);
   return MUSE_ERR_NUMERIC;
+}
+
+// What a good step says of the run as a whole: that it is on its way, or that its loss does not fall.
+static MuseStatus tell_course(MuseTraining *t, const MuseStepResult *r, MuseDiag *diag) {
+  if (t->good_steps == 0) t->first_loss = r->loss;
+  if (++t->good_steps == SETTLED_STEPS)
+    muse_progress_message(t->progress, "%d steps without an error, loss from %.4f to %.4f", SETTLED_STEPS,
+                          t->first_loss, r->loss);
+  if (!muse_stall_update(&t->stall, t->state.step, t->state.smoothed_loss, t->stepper.numbers.warmup_steps,
+                         t->habits.patience))
+    return MUSE_OK;
+  bool rises = t->state.smoothed_loss > 1.02 * t->stall.lowest;
+  MuseAdvice advice;
+  MuseStr text = {0}, line = {0};
+  muse_advice_of(&t->session, &t->stepper.numbers, &advice);
+  if (rises) muse_advice_unstable(&advice, false, &text);
+  else muse_advice_flat(&advice, &text);
+  muse_str_appendf(&line, "the loss %s %lld steps (it is %.4f, the lowest was %.4f at step %llu): set %s",
+                   rises ? "has been rising for" : "has not fallen for",
+                   (long long)(t->state.step - t->stall.lowest_step), t->state.smoothed_loss, t->stall.lowest,
+                   (unsigned long long)t->stall.lowest_step, muse_str_text(&text));
+  muse_progress_message(t->progress, "%s, and go on with --resume", muse_str_text(&line));
+  MuseStatus status = record_advice(t, muse_str_text(&line), diag);
+  muse_str_free(&text);
+  muse_str_free(&line);
+  return status;
 }
 
 static MuseStatus one_step(MuseTraining *t, MuseDiag *diag) {
@@ -185,7 +228,7 @@ static MuseStatus one_step(MuseTraining *t, MuseDiag *diag) {
                         .seconds = seconds,
                         .memory_bytes = muse_process_memory()};
   muse_progress_update(t->progress, &p);
-  return MUSE_OK;
+  return tell_course(t, &r, diag);
 }
 
 MuseStatus muse_training_loop(MuseTraining *t, MuseDiag *diag) {
