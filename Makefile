@@ -7,8 +7,9 @@ ARGS ?=
 RECIPE ?= configs/dataset_mixing.yaml
 CONFIG_1B ?= configs/phase8_1b.yaml
 CONFIG_10B ?= configs/phase8_10b_rtx3080.yaml
+RUN ?= runs/phase8_1b
 
-.PHONY: help build quickstart test install clean coverage asan compress-1b compress-10b train-compressed train-10b
+.PHONY: help build quickstart report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
 
 help:
 	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
@@ -16,6 +17,7 @@ help:
 	@echo "make compress-10b      the same of 10B (2.0 GB, a minute)"
 	@echo "make train-compressed  train the 1B model from it with the recipe $(RECIPE)"
 	@echo "make train-10b         the same of 10B, where memory allows it"
+	@echo "make report            a page of a run to look at in a browser: RUN=runs/NAME ($(RUN))"
 	@echo "make test        build and run all tests"
 	@echo "make build       build only (into $(BUILD)/)"
 	@echo "make install     install under PREFIX=$(PREFIX)"
@@ -44,6 +46,9 @@ train-compressed: build
 train-10b: build
 	$(BUILD)/muse-run train $(CONFIG_10B) --set memory_budget=0 --init checkpoints/compressed_10b_start \
 	  --data $(RECIPE) -o runs/phase8_10b $(ARGS)
+
+report: build
+	$(BUILD)/muse-run report $(RUN)
 
 test:
 	@scripts/packages.sh build test

@@ -11,6 +11,7 @@ MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_generate(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_compress(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_tensors(int argc, char **argv, MuseDiag *diag);
+MuseStatus muse_command_report(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_bench(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_kernels(int argc, char **argv, MuseDiag *diag);
 MuseStatus muse_command_doctor(int argc, char **argv, MuseDiag *diag);

@@ -1,6 +1,7 @@
 // TensorBoard's event files: a TFRecord (tensorflow/core/lib/io/record_writer.h: u64 length, its masked CRC-32C, the
-// data, their masked CRC-32C) for each protobuf message Event (tensorflow/core/util/event.proto, framework/summary.proto),
-// encoded by hand: a field is varint(number << 3 | wire type) and its value (protobuf.dev/programming-guides/encoding).
+// data, their masked CRC-32C) for each protobuf message Event (tensorflow/core/util/event.proto and
+// framework/summary.proto), encoded by hand: a field is varint(number << 3 | wire type) and its value
+// (protobuf.dev/programming-guides/encoding).
 #include "runtime/events.h"
 
 #include "ir/base/str.h"
@@ -29,7 +30,8 @@ enum { EVENT_WALL_TIME = 1, EVENT_STEP = 2, EVENT_FILE_VERSION = 3, EVENT_SUMMAR
 enum { SUMMARY_VALUE = 1, VALUE_TAG = 1, VALUE_SIMPLE = 2, VALUE_HISTOGRAM = 5, VALUE_TENSOR = 8, VALUE_METADATA = 9 };
 enum { METADATA_PLUGIN = 1, PLUGIN_NAME = 1, METADATA_DATA_CLASS = 4, DATA_CLASS_TENSOR = 2 };
 enum { TENSOR_DTYPE = 1, TENSOR_SHAPE = 2, TENSOR_STRING = 8, DTYPE_STRING = 7, SHAPE_DIM = 2, DIM_SIZE = 1 };
-enum { HISTO_MIN = 1, HISTO_MAX = 2, HISTO_NUM = 3, HISTO_SUM = 4, HISTO_SQUARES = 5, HISTO_LIMIT = 6, HISTO_BUCKET = 7 };
+enum { HISTO_MIN = 1, HISTO_MAX = 2, HISTO_NUM = 3, HISTO_SUM = 4, HISTO_SQUARES = 5 };
+enum { HISTO_LIMIT = 6, HISTO_BUCKET = 7 };
 enum { SESSION_STATUS = 1, SESSION_START = 1 };
 
 uint32_t muse_crc32c(const void *data, size_t bytes) {

@@ -1,6 +1,8 @@
 // metrics.jsonl, and JSON text for results.
 #include "runtime/metrics.h"
 
+#include "runtime/tokenizer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -25,7 +27,13 @@ void muse_json_append_text(MuseStr *out, const char *text, size_t length) {
     if (c == '"' || c == '\\') muse_str_appendf(out, "\\%c", c);
     else if (c == '\n') muse_str_append(out, "\\n");
     else if (c < 0x20 || c == 0x7f) muse_str_appendf(out, "\\u%04x", c);
-    else muse_str_append_n(out, text + i, 1);
+    else if (c < 0x80) muse_str_append_n(out, text + i, 1);
+    else {
+      int n = muse_utf8_length((const unsigned char *)text + i, length - i);
+      if (n) muse_str_append_n(out, text + i, (size_t)n);
+      else muse_str_append(out, "\xef\xbf\xbd"); // U+FFFD: JSON is UTF-8, and a model's bytes need not be
+      if (n) i += (size_t)n - 1;
+    }
   }
   muse_str_append(out, "\"");
 }

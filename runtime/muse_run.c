@@ -11,6 +11,7 @@ static const MuseCommand commands[] = {
     {"init", muse_command_init, "writes the initial parameters, or one of them"},
     {"compress", muse_command_compress, "makes a compressed model: trits, five a byte, and an int8 embedding"},
     {"tensors", muse_command_tensors, "writes logits, loss and gradients to a file, to compare with other programs"},
+    {"report", muse_command_report, "makes a page of a run, to look at in a browser"},
     {"bench", muse_command_bench, "measures every kernel of a plan"},
     {"kernels", muse_command_kernels, "compiles the kernels of a plan for a GPU, which need not be there"},
     {"doctor", muse_command_doctor, "shows what this machine offers"},

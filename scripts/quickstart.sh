@@ -41,7 +41,7 @@ cat <<END
 == Done. What next?
   more text from the model   $build/muse-run generate $run/tiny.plan --checkpoint $run --prompt 'This program '
   its loss on held-out text  $build/muse-run eval $run/tiny.plan --checkpoint $run --data $data
-  how the training went      $run/metrics.jsonl (one line of JSON a step)
+  how the training went      $build/muse-run report $run (a page for the browser)
   your own texts             $build/muse-data tokenize YOUR_FOLDER --tokenizer bytes -o data/mine
                              $build/muse-run train $run/tiny.plan --data data/mine -o runs/mine
   another model              copy $config, change it (docs/configuration.md explains the keys), and compile it:
