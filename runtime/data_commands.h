@@ -37,4 +37,7 @@ typedef struct MuseInspectOptions {
 
 MuseStatus muse_data_inspect(const MuseInspectOptions *options, FILE *out, MuseDiag *diag);
 
+// muse-data tokenizer: reads its own options.
+MuseStatus muse_data_tokenizer(int argc, char **argv, MuseDiag *diag);
+
 #endif

@@ -56,7 +56,7 @@ static void tokenize_slot(const Job *job, Slot *slot) {
   slot->bytes = text.len;
   if (slot->verdict == MUSE_TEXT_OK) {
     slot->hash = muse_hash128(text.data, text.len);
-    muse_tokenizer_encode(job->tokenizer, text.data, text.len, &slot->ids);
+    muse_tokenizer_encode(job->tokenizer, text.data, text.len, &slot->ids, NULL);
   }
   muse_str_free(&text);
 }
@@ -139,7 +139,7 @@ static bool hash_piece(void *user, const char *text, size_t n) {
 static bool append_piece(void *user, const char *text, size_t n) {
   Large *large = user;
   muse_vec_clear(&large->ids);
-  muse_tokenizer_encode(large->job->tokenizer, text, n, &large->ids);
+  muse_tokenizer_encode(large->job->tokenizer, text, n, &large->ids, NULL);
   large->status = muse_tokens_writer_append(large->job->writer, large->ids.data, (int64_t)large->ids.len, large->diag);
   large->n_tokens += large->ids.len;
   return large->status == MUSE_OK && !*large->job->options->stop;

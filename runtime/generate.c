@@ -56,11 +56,10 @@ static void flush_text(MuseStr *pending, bool all, bool raw, MuseTextFn fn, void
 static MuseStatus feed_prompt(MuseDecoder *d, const MuseTokenizer *tokenizer, const char *prompt,
                               MuseGenerateResult *out, MuseDiag *diag) {
   MuseTokenIds ids = {0};
-  muse_tokenizer_encode(tokenizer, prompt, strlen(prompt), &ids);
-  MuseStatus status = MUSE_OK;
-  if (ids.len == 0 && d->session->eos < 0)
+  MuseStatus status = muse_tokenizer_encode(tokenizer, prompt, strlen(prompt), &ids, diag);
+  if (status == MUSE_OK && ids.len == 0 && d->session->eos < 0)
     status = muse_error(diag, MUSE_ERR_INPUT, "the model has no eos_token_id that could start a text; give a --prompt");
-  if (ids.len == 0) muse_vec_push(&ids, d->session->eos);
+  if (status == MUSE_OK && ids.len == 0) muse_vec_push(&ids, d->session->eos);
   for (size_t i = 0; i < ids.len && status == MUSE_OK; i++) status = muse_decoder_feed(d, ids.data[i], diag);
   out->n_prompt = (int64_t)ids.len;
   muse_vec_free(&ids);
@@ -91,7 +90,9 @@ MuseStatus muse_generate(MuseDecoder *d, const MuseTokenizer *tokenizer, const M
       out->ended = true;
       break;
     }
-    muse_tokenizer_decode(tokenizer, &token, 1, &pending);
+    // Without a prompt the text begins here, and some tokenizers put a blank before a text.
+    if (out->n_tokens == 1 && !*o->prompt) muse_tokenizer_decode(tokenizer, &token, 1, &pending);
+    else muse_tokenizer_decode_next(tokenizer, token, &pending);
     flush_text(&pending, false, o->raw, fn, context);
     if (out->n_tokens < o->max_tokens) status = muse_decoder_feed(d, token, diag);
     if (status != MUSE_OK) break;

@@ -83,6 +83,7 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
 
 static const MuseCommand commands[] = {
     {"tokenize", run_tokenize, "makes a token set from folders and files"},
+    {"tokenizer", muse_data_tokenizer, "shows, uses and trains tokenizers"},
     {"inspect", run_inspect, "shows what a token set holds"},
     {0},
 };

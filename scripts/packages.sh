@@ -4,8 +4,8 @@
 set -euo pipefail
 
 # The one list, by Debian's names.
-build_packages=(make gcc libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev
-  zlib1g-dev llvm-19-dev)
+build_packages=(make gcc g++ libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev
+  zlib1g-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev llvm-19-dev)
 test_packages=(libcriterion-dev python3)
 coverage_packages=(gcovr)
 
@@ -22,13 +22,16 @@ done
 # Is what the package gives usable here, however it came?
 is_there() {
   case $1 in
-    make | gcc | meson | python3 | gcovr | pkg-config) command -v "$1" >/dev/null ;;
+    make | gcc | g++ | meson | python3 | gcovr | pkg-config) command -v "$1" >/dev/null ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     ninja-build) command -v ninja >/dev/null ;;
     libyaml-dev) pkg-config --exists yaml-0.1 ;;
     libjansson-dev) pkg-config --exists jansson ;;
     libxxhash-dev) pkg-config --exists libxxhash ;;
     zlib1g-dev) pkg-config --exists zlib ;;
+    libpcre2-dev) pkg-config --exists libpcre2-8 ;;
+    libutf8proc-dev) pkg-config --exists libutf8proc ;;
+    libsentencepiece-dev) pkg-config --exists sentencepiece ;;
     libcriterion-dev) pkg-config --exists criterion ;;
     llvm-19-dev) command -v llvm-config-19 >/dev/null ;;
     *) return 1 ;;

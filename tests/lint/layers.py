@@ -37,6 +37,9 @@ FOREIGN = {
     'llvm/Config/llvm-config.h': MODULE,  # plain C: the version
     'xxhash.h': ['ir/base/hash.c'],
     'jansson.h': ['runtime/*'],
+    'pcre2.h': ['runtime/tokenizer_*'],
+    'utf8proc.h': ['runtime/*'],
+    'sentencepiece_*.h': ['runtime/tokenizer_sentencepiece_shim.cc'],
     'zlib.h': ['runtime/*'],
     'zstd.h': ['runtime/*'],
 }
