@@ -31,7 +31,8 @@ static MuseStatus show(const MuseTokenizer *t, const Arguments *a, MuseDiag *dia
     muse_str_append(&s, "{\"name\":");
     muse_json_append_text(&s, muse_tokenizer_name(t), strlen(muse_tokenizer_name(t)));
     muse_str_appendf(&s, ",\"kind\":\"%s\",\"vocab_size\":%" PRId64 ",\"eos\":%d,\"hash\":\"%016" PRIx64 "\"}\n",
-                     muse_tokenizer_kind(t), muse_tokenizer_vocab_size(t), muse_tokenizer_eos(t), muse_tokenizer_hash(t));
+                     muse_tokenizer_kind(t), muse_tokenizer_vocab_size(t), muse_tokenizer_eos(t),
+                     muse_tokenizer_hash(t));
     fputs(s.data, stdout);
     muse_str_free(&s);
     return MUSE_OK;
@@ -78,7 +79,8 @@ static MuseStatus decode_text(const MuseTokenizer *t, const MuseStr *text, MuseD
     errno = 0;
     long id = strtol(p, &end, 10);
     if (end == p || errno || id < 0 || id >= muse_tokenizer_vocab_size(t)) {
-      status = muse_error(diag, MUSE_ERR_INPUT, "'%.20s' is no id from 0 to %" PRId64, p, muse_tokenizer_vocab_size(t) - 1);
+      status = muse_error(diag, MUSE_ERR_INPUT, "'%.20s' is no id from 0 to %" PRId64, p,
+                          muse_tokenizer_vocab_size(t) - 1);
       break;
     }
     muse_vec_push(&ids, (int32_t)id);
@@ -227,7 +229,8 @@ static MuseStatus train(Arguments *a, MuseDiag *diag) {
   if (status == MUSE_OK) status = muse_write_file_atomic(a->output, model.data, model.len, diag);
   if (status == MUSE_OK)
     printf("%s: %s, vocabulary %" PRId64 ", id %d ends a text, hash %016" PRIx64 "\n", a->output,
-           muse_tokenizer_kind(made), muse_tokenizer_vocab_size(made), muse_tokenizer_eos(made), muse_tokenizer_hash(made));
+           muse_tokenizer_kind(made), muse_tokenizer_vocab_size(made), muse_tokenizer_eos(made),
+           muse_tokenizer_hash(made));
   muse_tokenizer_close(made);
   muse_str_free(&model);
   muse_str_free(&s.text);
@@ -245,9 +248,11 @@ MuseStatus muse_data_tokenizer(int argc, char **argv, MuseDiag *diag) {
       {"output", 'o', MUSE_OPT_TEXT, "NAME.model", "train: where the tokenizer goes.", &a.output},
       {"vocab-size", 0, MUSE_OPT_INT, "N", "train: number of ids (16000).", &a.vocab_size},
       {"normalization", 0, MUSE_OPT_TEXT, "FORM",
-       "train: identity keeps every text as it is, nfkc unifies wide and narrow characters (identity).", &a.normalization},
+       "train: identity keeps every text as it is, nfkc unifies wide and narrow characters (identity).",
+       &a.normalization},
       {"coverage", 0, MUSE_OPT_REAL, "SHARE",
-       "train: characters that make up this share of the text get ids, the rest is spelt in bytes (0.9995).", &a.coverage},
+       "train: characters that make up this share of the text get ids, the rest is spelt in bytes (0.9995).",
+       &a.coverage},
       {"sample", 0, MUSE_OPT_BYTES, "SIZE", "train: learn from at most this much text, chosen from all (64 MiB).",
        &a.sample},
       {"ending", 'e', MUSE_OPT_LIST, "END", "train: takes only names that end like this; may be repeated.", &a.endings},

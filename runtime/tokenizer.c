@@ -93,7 +93,7 @@ MuseStatus muse_tokenizer_read(const char *path, const void *bytes, size_t size,
   while (i < size && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r' || text[i] == '\n')) i++;
   // A .model is a protocol buffer, which begins with the tag 0x0A (a newline) and lengths, never with a brace.
   bool json = i < size && text[i] == '{' && (i == 0 || text[0] != '\n' || muse_str_ends_with(path, ".json"));
-  MuseStatus status = json ? muse_bpe_read(path, text, size, t, diag) : muse_sentencepiece_read(path, text, size, t, diag);
+  MuseStatus status = (json ? muse_bpe_read : muse_sentencepiece_read)(path, text, size, t, diag);
   if (status != MUSE_OK) {
     muse_tokenizer_close(t);
     return status;
@@ -246,7 +246,8 @@ int muse_utf8_length(const unsigned char *p, size_t left) {
 // Bytes at the front of `p` that a decoder takes as one broken part: the longest that could have begun a sequence, at
 // least one. *out_open: they are all there is, so more bytes could still complete them.
 static size_t broken_part(const unsigned char *p, size_t left, bool *out_open) {
-  size_t n = 1, need = p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 1;
+  size_t n = 1, need = 1;
+  if (p[0] >= 0xC2 && p[0] <= 0xF4) need = p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
   unsigned char low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80;
   unsigned char high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
   while (n < need && n < left && p[n] >= low && p[n] <= high) n++, low = 0x80, high = 0xBF;

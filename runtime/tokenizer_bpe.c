@@ -28,7 +28,8 @@ typedef struct HeapItem {
 
 typedef struct BpeState {
   const MuseBpe *bpe;
-  MuseSplitState split[MUSE_BPE_MAX_STEPS]; // one a step, since a step is still busy while its pieces go through the next
+  // One a step, since a step is still busy while its pieces go through the next.
+  MuseSplitState split[MUSE_BPE_MAX_STEPS];
   MuseStr blanked[MUSE_BPE_MAX_STEPS];
   CachedWord *cache;
   // A text in pieces: bytes that may be half a character, text that waits for what follows, the same normalised.
@@ -209,7 +210,8 @@ static void add_word(BpeState *s, const char *text, size_t n) {
     muse_vec_reserve(s->out, before + SHORT_WORD);
     s->out->len += merge_short(bpe, (const unsigned char *)text, n, s->out->data + before);
   } else if (n > MAX_PENDING) {
-    fail(s, MUSE_ERR_NO_FIT, "a word of the text is longer than 16 MiB; leave the text out with a smaller --max-document");
+    fail(s, MUSE_ERR_NO_FIT,
+         "a word of the text is longer than 16 MiB; leave the text out with a smaller --max-document");
   } else {
     merge_long(s, (const unsigned char *)text, n);
   }

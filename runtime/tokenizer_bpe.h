@@ -84,8 +84,7 @@ void muse_split_state_free(MuseSplitState *state);
 // The text that patterns are to be matched against: of the same length, mostly the text itself.
 const char *muse_split_view(MuseSplitState *state, const char *text, size_t length);
 typedef enum MuseSplitResult { MUSE_SPLIT_MATCH, MUSE_SPLIT_NONE, MUSE_SPLIT_UNSURE, MUSE_SPLIT_ERROR } MuseSplitResult;
-// The first match in [from, length) of the view. Unless `last`, UNSURE when text beyond the end could change it; a match
-// may begin no earlier than *out_start then.
+// The first match in [from, length) of the view. Unless `last`, UNSURE when text beyond the end could change it.
 MuseSplitResult muse_split_find(MuseSplitState *state, const pcre2_code *code, const char *view, size_t length,
                                 size_t from, bool last, size_t *out_start, size_t *out_end);
 

@@ -63,7 +63,7 @@ static const char *type_of(json_t *object) {
 
 // ---- the byte-level alphabet
 
-// GPT-2 writes each byte as a printable character: the printable ones of Latin-1 as they are, the others from U+0100 on.
+// GPT-2 writes each byte as a printable character: those of Latin-1 as they are, the others from U+0100 on.
 // (bytes_to_unicode in the source of GPT-2.)
 static int character_of_byte(int byte) {
   bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
@@ -112,7 +112,8 @@ static MuseStatus read_vocab(Reader *r, json_t *vocab, const char ***out_by_id, 
     json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
     if (id < 0 || id >= MAX_IDS)
       return REFUSE(r, "'%s': the id of the token '%.40s' is not a number from 0 to %d", r->path, key, MAX_IDS - 1);
-    if (strlen(key) > MAX_TOKEN_BYTES) return REFUSE(r, "'%s': a token is longer than %d bytes", r->path, MAX_TOKEN_BYTES);
+    if (strlen(key) > MAX_TOKEN_BYTES)
+      return REFUSE(r, "'%s': a token is longer than %d bytes", r->path, MAX_TOKEN_BYTES);
     if (id > largest) largest = id;
   }
   const char **by_id = calloc((size_t)largest + 1, sizeof *by_id);
@@ -176,8 +177,8 @@ static MuseStatus build_texts(Reader *r, const char **by_id, int32_t n, bool who
   for (int b = 0; b < 256; b++) {
     bool occurs = b < 0xC0 || (b >= 0xC2 && b <= 0xF4); // in UTF-8
     if (occurs && bpe->byte_ids[b] < 0)
-      return REFUSE(r, "'%s': the vocabulary has no token for the byte 0x%02X; only byte-level BPE is supported", r->path,
-                    b);
+      return REFUSE(r, "'%s': the vocabulary has no token for the byte 0x%02X; only byte-level BPE is supported",
+                    r->path, b);
   }
   return MUSE_OK;
 }
@@ -264,8 +265,8 @@ static MuseStatus read_normalizer(Reader *r, json_t *object, int depth) {
     hash_text(r, forms[i], strlen(forms[i]));
     return check_keys(r, "the normalizer", object, plain_keys);
   }
-  return REFUSE(r, "'%s': the normalizer '%.40s' is not supported (NFC, NFD, NFKC, NFKD and Sequences of them are)", r->path,
-                type);
+  return REFUSE(r, "'%s': the normalizer '%.40s' is not supported (NFC, NFD, NFKC, NFKD and Sequences of them are)",
+                r->path, type);
 }
 
 static MuseStatus add_step(Reader *r, const char *pattern, bool literal, MuseSplitStep step) {
@@ -308,7 +309,8 @@ static MuseStatus read_byte_level(Reader *r, json_t *object, bool *out_byte_leve
   MUSE_TRY(get_bool(r, "the pre-tokenizer ByteLevel", object, "use_regex", true, &use_regex));
   *out_byte_level = true;
   if (!add_blank && !use_regex) return MUSE_OK;
-  return add_step(r, use_regex ? pattern : NULL, false, (MuseSplitStep){.matches = true, .gaps = true, .add_blank = add_blank});
+  MuseSplitStep step = {.matches = true, .gaps = true, .add_blank = add_blank};
+  return add_step(r, use_regex ? pattern : NULL, false, step);
 }
 
 static MuseStatus read_digits(Reader *r, json_t *object) {
@@ -329,8 +331,8 @@ static MuseStatus read_pre_tokenizer(Reader *r, json_t *object, int depth, bool 
   if (muse_str_eq(type, "Digits")) return read_digits(r, object);
   if (!muse_str_eq(type, "Sequence") || depth >= 4)
     return REFUSE(
-        r, "'%s': the pre-tokenizer '%.40s' is not supported (ByteLevel, Split, Digits and Sequences of them are)", r->path,
-        type);
+        r, "'%s': the pre-tokenizer '%.40s' is not supported (ByteLevel, Split, Digits and Sequences of them are)",
+        r->path, type);
   json_t *list = json_object_get(object, "pretokenizers");
   MUSE_TRY(check_keys(r, "the pre-tokenizer Sequence", object, keys));
   if (!json_is_array(list)) return REFUSE(r, "'%s': the pretokenizers of a Sequence are not a list", r->path);
@@ -507,7 +509,8 @@ static MuseStatus read_root(Reader *r, json_t *root, const char ***out_by_id, Ad
   MUSE_TRY(read_normalizer(r, json_object_get(root, "normalizer"), 0));
   json_t *pre = json_object_get(root, "pre_tokenizer");
   if (!is_absent(pre)) MUSE_TRY(read_pre_tokenizer(r, pre, 0, &byte_level));
-  if (!byte_level) return REFUSE(r, "'%s': there is no ByteLevel pre-tokenizer; only byte-level BPE is supported", r->path);
+  if (!byte_level)
+    return REFUSE(r, "'%s': there is no ByteLevel pre-tokenizer; only byte-level BPE is supported", r->path);
   size_t n_added = json_array_size(list);
   *out_added = calloc(n_added + 1, sizeof **out_added);
   if (!*out_added) muse_out_of_memory(n_added * sizeof **out_added);

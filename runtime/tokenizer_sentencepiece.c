@@ -1,6 +1,6 @@
-// SentencePiece models. The library encodes; its model file is checked here first, since the library trusts it (an index
-// out of range in the normalisation table is read without a look), and ids become text here, byte by byte, so that
-// generation can show text as it comes.
+// SentencePiece models. The library encodes; its model file is checked here first, since the library trusts it (an
+// index out of range in the normalisation table is read without a look), and ids become text here, byte by byte, so
+// that generation can show text as it comes.
 #include "ir/base/hash.h"
 #include "runtime/tokenizer_kinds.h"
 #include "runtime/tokenizer_sentencepiece_shim.h"
@@ -11,7 +11,7 @@
 
 enum { MAX_PIECES = 1 << 22, MAX_PIECE_BYTES = 4096, MAX_TEXT = 8 << 20 };
 
-typedef enum PieceType { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER, PIECE_UNUSED, PIECE_BYTE } PieceType;
+enum { PIECE_NORMAL = 1, PIECE_UNKNOWN, PIECE_CONTROL, PIECE_USER, PIECE_UNUSED, PIECE_BYTE }; // types
 
 typedef struct Piece {
   uint64_t start; // of its text in texts
@@ -143,7 +143,8 @@ static MuseStatus read_piece(SpReader *r, Message m) {
   if (!good) return damaged(r);
   SpTables *t = r->tables;
   size_t n = (size_t)(text.end - text.at), index = t->pieces.len;
-  if (index >= MAX_PIECES || n == 0 || n > MAX_PIECE_BYTES || type < PIECE_NORMAL || type > PIECE_BYTE || !isfinite(score))
+  if (index >= MAX_PIECES || n == 0 || n > MAX_PIECE_BYTES || type < PIECE_NORMAL || type > PIECE_BYTE ||
+      !isfinite(score))
     return REFUSE(r, "'%s': piece %zu is damaged", r->path, index);
   for (size_t i = 0; i < n;) {
     int step = muse_utf8_length(text.at + i, n - i);
@@ -245,7 +246,7 @@ static void take_ids(void *user, const int *ids, size_t n) {
   for (size_t i = 0; i < n; i++) out->data[out->len++] = ids[i];
 }
 
-// The library normalises a text as a whole (blanks at its ends, the blank before it), so a text in pieces is put together.
+// The library normalises a text as a whole (blanks at its ends, the blank before it), so pieces are put together.
 static MuseStatus sp_feed(void *state, const char *text, size_t length, bool last, MuseTokenIds *out_ids,
                           MuseDiag *diag) {
   SpState *s = state;
@@ -254,8 +255,9 @@ static MuseStatus sp_feed(void *state, const char *text, size_t length, bool las
   if (s->pending.len + length > MAX_TEXT) {
     muse_str_clear(&s->pending);
     return muse_error(diag, MUSE_ERR_NO_FIT,
-                      "a text is longer than the %d MiB that SentencePiece can take at once; leave it out with a smaller "
-                      "--max-document", MAX_TEXT >> 20);
+                      "a text is longer than the %d MiB that SentencePiece can take at once; leave it out with a "
+                      "smaller --max-document",
+                      MAX_TEXT >> 20);
   }
   if (together) muse_str_append_n(&s->pending, text, length);
   if (!last) return MUSE_OK;

@@ -4,7 +4,8 @@
 MuseStatus muse_sentencepiece_read(const char *path, const char *bytes, size_t size, MuseTokenizer *out,
                                    MuseDiag *diag) {
   return muse_error(diag, MUSE_ERR_INPUT,
-                    "'%s' is no tokenizer.json, and SentencePiece models need MUSE built with libsentencepiece-dev", path);
+                    "'%s' is no tokenizer.json, and SentencePiece models need MUSE built with libsentencepiece-dev",
+                    path);
 }
 
 MuseStatus muse_sentencepiece_train(const MuseSentencePieceTraining *training, MuseStr *out_model, MuseDiag *diag) {
