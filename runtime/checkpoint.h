@@ -42,6 +42,7 @@ typedef struct MuseRunState {
   double seconds;            // of training, over all resumes
   int bad_steps;             // steps with NaN or Inf in a row
   MuseHash plan_hash;
+  uint64_t tokenizer_hash;   // of the tokenizer trained with; 0: unknown
   const char *config_text;   // the configuration as it was compiled
 } MuseRunState;
 

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { N_BUCKETS = 48 };
 
@@ -33,11 +34,28 @@ static Lengths measure_lengths(const MuseTokens *tokens) {
   return l;
 }
 
+enum { N_FREQUENT = 16 };
+
 typedef struct Scan {
   int64_t largest_id;
   int64_t n_different;
   double entropy; // of single tokens, nats
+  int32_t frequent[N_FREQUENT]; // the most frequent ids, and how often each occurs
+  int64_t count[N_FREQUENT];
+  int n_frequent;
 } Scan;
+
+// Keeps the list sorted; of equally frequent ids the lower one comes first.
+static void note_frequent(Scan *scan, int32_t id, int64_t count) {
+  int at = scan->n_frequent;
+  while (at > 0 && scan->count[at - 1] < count) at--;
+  if (at == N_FREQUENT) return;
+  if (scan->n_frequent < N_FREQUENT) scan->n_frequent++;
+  for (int i = scan->n_frequent - 1; i > at; i--)
+    scan->count[i] = scan->count[i - 1], scan->frequent[i] = scan->frequent[i - 1];
+  scan->count[at] = count;
+  scan->frequent[at] = id;
+}
 
 // Reads every id. Counts are kept for ids below 2^20, beyond that only the largest is known.
 static MuseStatus scan_ids(const MuseTokens *tokens, Scan *out_scan, MuseDiag *diag) {
@@ -61,6 +79,7 @@ static MuseStatus scan_ids(const MuseTokens *tokens, Scan *out_scan, MuseDiag *d
     double p = (double)counts[i] / (double)info->n_tokens;
     out_scan->n_different++;
     out_scan->entropy -= p * log(p);
+    note_frequent(out_scan, i, counts[i]);
   }
   free(counts);
   free(ids);
@@ -98,6 +117,34 @@ static void print_histogram(const Lengths *l, FILE *out) {
     fprintf(out, "%10" PRId64 " - %-10" PRId64 "%9" PRId64 " ", low, high, l->buckets[i]);
     for (int64_t c = 0; c < (40 * l->buckets[i] + most - 1) / most; c++) fputc('#', out);
     fputc('\n', out);
+  }
+}
+
+// A token's text as far as it can be shown on one line.
+static void token_text(const MuseTokenizer *tokenizer, int32_t id, MuseStr *out) {
+  MuseStr bytes = {0}, shown = {0};
+  if (tokenizer) muse_tokenizer_decode_next(tokenizer, id, &bytes);
+  muse_text_append_printable(&shown, muse_str_text(&bytes), bytes.len);
+  for (size_t i = 0; i < shown.len; i++) {
+    char c = shown.data[i];
+    if (c == '\n' || c == '\t') muse_str_append(out, c == '\n' ? "\\n" : "\\t");
+    else muse_str_append_n(out, &c, 1);
+  }
+  muse_str_free(&bytes);
+  muse_str_free(&shown);
+}
+
+static void print_frequent(const Scan *scan, int64_t n_tokens, const MuseTokenizer *tokenizer, FILE *out) {
+  fprintf(out, "most frequent tokens        count\n");
+  for (int i = 0; i < scan->n_frequent; i++) {
+    MuseStr text = {0};
+    token_text(tokenizer, scan->frequent[i], &text);
+    fprintf(out, "%10d %22" PRId64 " %5.1f %% ", scan->frequent[i], scan->count[i],
+            100 * (double)scan->count[i] / (double)n_tokens);
+    for (int64_t c = 0; c < (40 * scan->count[i] + scan->count[0] - 1) / scan->count[0]; c++) fputc('#', out);
+    if (text.len) fprintf(out, " '%s'", text.data);
+    fputc('\n', out);
+    muse_str_free(&text);
   }
 }
 
@@ -143,6 +190,10 @@ static void json_info(const MuseTokensInfo *info, const Lengths *l, const Scan *
     muse_str_appendf(s, ",\"largest_id\":%" PRId64 ",\"different_ids\":%" PRId64 ",\"entropy\":", scan->largest_id,
                      scan->n_different);
     muse_json_append_real(s, scan->entropy);
+    muse_str_append(s, ",\"frequent\":[");
+    for (int i = 0; i < scan->n_frequent; i++)
+      muse_str_appendf(s, "%s{\"id\":%d,\"count\":%" PRId64 "}", i ? "," : "", scan->frequent[i], scan->count[i]);
+    muse_str_append(s, "]");
   }
   muse_str_append(s, ",\"samples\":[");
 }
@@ -184,6 +235,7 @@ static MuseStatus inspect(const MuseInspectOptions *o, const MuseTokens *tokens,
   if (o->scan) MUSE_TRY(scan_ids(tokens, &scan, diag));
   if (!o->json) {
     print_info(info, &lengths, o->scan ? &scan : NULL, out);
+    if (o->scan) print_frequent(&scan, info->n_tokens, tokenizer, out);
     return print_documents(o, tokens, tokenizer, NULL, out, diag);
   }
   MuseStr json = {0};
@@ -194,19 +246,35 @@ static MuseStatus inspect(const MuseInspectOptions *o, const MuseTokens *tokens,
   return status;
 }
 
+// "bytes", or the copy of the tokenizer that lies beside the set; nothing when the set does not say, or it is gone.
+static void find_tokenizer(const MuseTokensInfo *info, MuseStr *out_path) {
+  if (muse_str_eq(info->tokenizer, "bytes")) {
+    muse_str_append(out_path, "bytes");
+    return;
+  }
+  for (int json = 1; json >= 0 && info->tokenizer[0]; json--) {
+    muse_tokens_tokenizer_path(info->name, json, out_path);
+    if (access(out_path->data, R_OK) == 0) return;
+    muse_str_free(out_path);
+  }
+}
+
 MuseStatus muse_data_inspect(const MuseInspectOptions *options, FILE *out, MuseDiag *diag) {
   MuseTokens *tokens;
   MUSE_TRY(muse_tokens_open(options->name, &tokens, diag));
   const MuseTokensInfo *info = muse_tokens_info(tokens);
-  const char *kind = options->tokenizer ? options->tokenizer : info->tokenizer[0] ? info->tokenizer : NULL;
   MuseTokenizer *tokenizer = NULL;
+  MuseStr path = {0};
+  find_tokenizer(info, &path);
+  const char *kind = options->tokenizer ? options->tokenizer : path.data;
   MuseStatus status = kind ? muse_tokenizer_open(kind, &tokenizer, diag) : MUSE_OK;
   if (status == MUSE_OK && !options->tokenizer && tokenizer && muse_tokenizer_hash(tokenizer) != info->tokenizer_hash)
     status = muse_error(
         diag, MUSE_ERR_DATA,
-        "'%s' was made by another version of the tokenizer '%s'; give --tokenizer to decode it all the same",
+        "'%s' was made by another tokenizer than '%s'; give --tokenizer to decode it all the same",
         info->idx_path, kind);
   if (status == MUSE_OK) status = inspect(options, tokens, tokenizer, out, diag);
+  muse_str_free(&path);
   muse_tokenizer_close(tokenizer);
   muse_tokens_close(tokens);
   return status;

@@ -28,6 +28,8 @@ typedef struct Slot {
   MuseTokenIds ids;
   MuseHash hash;     // of the text
   uint64_t bytes;
+  MuseStatus status; // of encoding, with its sentence in diag
+  MuseDiag *diag;
 } Slot;
 
 typedef struct Job {
@@ -56,7 +58,7 @@ static void tokenize_slot(const Job *job, Slot *slot) {
   slot->bytes = text.len;
   if (slot->verdict == MUSE_TEXT_OK) {
     slot->hash = muse_hash128(text.data, text.len);
-    muse_tokenizer_encode(job->tokenizer, text.data, text.len, &slot->ids, NULL);
+    slot->status = muse_tokenizer_encode(job->tokenizer, text.data, text.len, &slot->ids, slot->diag);
   }
   muse_str_free(&text);
 }
@@ -123,6 +125,7 @@ static MuseStatus end_document(Job *job, uint64_t n_tokens, uint64_t n_bytes, Mu
 typedef struct Large {
   Job *job;
   MuseHasher *hasher;
+  MuseEncoder *encoder;
   MuseTokenIds ids;
   uint64_t n_bytes, n_tokens;
   MuseStatus status;
@@ -136,20 +139,27 @@ static bool hash_piece(void *user, const char *text, size_t n) {
   return !*large->job->options->stop;
 }
 
-static bool append_piece(void *user, const char *text, size_t n) {
-  Large *large = user;
+static bool write_piece(Large *large, const char *text, size_t n, bool last) {
   muse_vec_clear(&large->ids);
-  muse_tokenizer_encode(large->job->tokenizer, text, n, &large->ids, NULL);
-  large->status = muse_tokens_writer_append(large->job->writer, large->ids.data, (int64_t)large->ids.len, large->diag);
+  large->status = muse_encoder_feed(large->encoder, text, n, last, &large->ids, large->diag);
+  if (large->status == MUSE_OK)
+    large->status = muse_tokens_writer_append(large->job->writer, large->ids.data, (int64_t)large->ids.len, large->diag);
   large->n_tokens += large->ids.len;
   return large->status == MUSE_OK && !*large->job->options->stop;
 }
 
-// A text beyond a slot: once through to check it, once to write it. Encoding piece by piece is right for tokenizers
-// whose ids do not depend on what stands beside a piece, as those of "bytes".
+static bool append_piece(void *user, const char *text, size_t n) { return write_piece(user, text, n, false); }
+
+// The sentence of a failed encoding does not know the file.
+static MuseStatus tell_file(const char *path, MuseStatus status, MuseDiag *diag) {
+  return muse_error(diag, status, "'%s' cannot be tokenized", path);
+}
+
+// A text beyond a slot: once through to check it, once to write it, in pieces.
 static MuseStatus write_large(Job *job, const char *path, MuseTextVerdict *out_verdict, MuseDiag *diag) {
   Large large = {.job = job, .hasher = muse_hasher_create(), .diag = diag};
-  uint64_t limit = job->options->max_document;
+  uint64_t limit = job->options->max_document, most = muse_tokenizer_max_text(job->tokenizer);
+  if (most < limit) limit = most;
   *out_verdict = muse_text_stream(path, limit, hash_piece, &large);
   MuseHash hash = muse_hasher_finish(large.hasher);
   if (*out_verdict != MUSE_TEXT_OK) return MUSE_OK;
@@ -157,9 +167,12 @@ static MuseStatus write_large(Job *job, const char *path, MuseTextVerdict *out_v
     job->n_duplicates++;
     return MUSE_OK;
   }
+  large.encoder = muse_encoder_create(job->tokenizer);
   MuseTextVerdict second = muse_text_stream(path, limit, append_piece, &large);
+  if (second == MUSE_TEXT_OK && !write_piece(&large, "", 0, true)) second = MUSE_TEXT_STOPPED;
+  muse_encoder_destroy(large.encoder);
   muse_vec_free(&large.ids);
-  MUSE_TRY(large.status);
+  if (large.status != MUSE_OK) return tell_file(path, large.status, diag);
   if (second == MUSE_TEXT_STOPPED) return MUSE_OK; // by a signal: the caller gives all of it up
   if (second != MUSE_TEXT_OK)
     return muse_error(diag, MUSE_ERR_FAILED, "'%s' changed while it was read; run again", path);
@@ -170,6 +183,10 @@ static MuseStatus write_slot(Job *job, Slot *slot, MuseDiag *diag) {
   MuseTextVerdict verdict = slot->verdict;
   if (job->full) return MUSE_OK;
   job->n_files++;
+  if (slot->status != MUSE_OK) {
+    muse_error(diag, slot->status, "%s", muse_diag_message(slot->diag, 0));
+    return tell_file(slot->path, slot->status, diag);
+  }
   if (verdict == MUSE_TEXT_TOO_LARGE) {
     MUSE_TRY(write_large(job, slot->path, &verdict, diag));
   } else if (verdict == MUSE_TEXT_OK && is_duplicate(job, slot->hash)) {
@@ -237,6 +254,7 @@ static MuseStatus run_threads(Job *job, MuseDiag *diag) {
   job->known_cap = 1024;
   job->known = calloc(job->known_cap, sizeof *job->known);
   if (!job->slots || !job->known) muse_out_of_memory(job->n_slots * sizeof *job->slots);
+  for (uint64_t i = 0; i < job->n_slots; i++) job->slots[i].diag = muse_diag_create();
   int64_t started = 0;
   while (started < n_threads && pthread_create(&threads[started], NULL, work, job) == 0) started++;
   MuseStatus status = started ? MUSE_OK : muse_error(diag, MUSE_ERR_FAILED, "cannot start a thread");
@@ -251,6 +269,7 @@ static MuseStatus run_threads(Job *job, MuseDiag *diag) {
   for (int64_t i = 0; i < started; i++) pthread_join(threads[i], NULL);
   for (uint64_t i = 0; i < job->n_slots; i++) {
     free(job->slots[i].path);
+    muse_diag_destroy(job->slots[i].diag);
     muse_vec_free(&job->slots[i].ids);
   }
   free(job->slots);
@@ -314,6 +333,28 @@ static MuseStatus make_output_folder(const char *output, MuseDiag *diag) {
   return status;
 }
 
+// NAME.tokenizer.json or .model: the set can be shown as text, and other sets made alike, wherever it goes.
+static MuseStatus keep_tokenizer(const Job *job, MuseDiag *diag) {
+  const char *path = muse_tokenizer_path(job->tokenizer);
+  MuseStr copy = {0}, bytes = {0};
+  MuseTokenizer *again = NULL;
+  bool json = muse_str_eq(muse_tokenizer_kind(job->tokenizer), "byte-level BPE");
+  muse_tokens_tokenizer_path(job->options->output, json, &copy);
+  MuseStatus status = MUSE_OK;
+  if (path) {
+    status = muse_read_file(path, (uint64_t)1 << 30, &bytes, diag);
+    // It may have been replaced since, or be the copy itself.
+    if (status == MUSE_OK) status = muse_tokenizer_read(path, muse_str_text(&bytes), bytes.len, &again, diag);
+    if (status == MUSE_OK && muse_tokenizer_hash(again) != muse_tokenizer_hash(job->tokenizer))
+      status = muse_error(diag, MUSE_ERR_FAILED, "'%s' changed while it was in use; run again", path);
+    if (status == MUSE_OK) status = muse_write_file_atomic(copy.data, muse_str_text(&bytes), bytes.len, diag);
+  }
+  muse_tokenizer_close(again);
+  muse_str_free(&copy);
+  muse_str_free(&bytes);
+  return status;
+}
+
 static MuseStatus tokenize(Job *job, FILE *out, MuseDiag *diag) {
   const MuseTokenizeOptions *o = job->options;
   MUSE_TRY(make_output_folder(o->output, diag));
@@ -328,6 +369,7 @@ static MuseStatus tokenize(Job *job, FILE *out, MuseDiag *diag) {
     return status;
   }
   MUSE_TRY(muse_tokens_writer_finish(job->writer, NULL, diag));
+  MUSE_TRY(keep_tokenizer(job, diag));
   print_summary(job, out);
   return MUSE_OK;
 }

@@ -21,7 +21,7 @@ size_t muse_utf8_whole(const char *text, size_t length) {
   return length;
 }
 
-MuseStatus muse_session_tokenizer(const MuseSession *s, const char *name, MuseTokenizer **out, MuseDiag *diag) {
+MuseStatus muse_session_tokenizer(MuseSession *s, const char *name, MuseTokenizer **out, MuseDiag *diag) {
   *out = NULL;
   if (!name) name = s->tokenizer;
   if (!name)
@@ -29,6 +29,7 @@ MuseStatus muse_session_tokenizer(const MuseSession *s, const char *name, MuseTo
                       "'%s' names no tokenizer; give one with --tokenizer, or set tokenizer in its configuration",
                       s->path);
   MUSE_TRY(muse_tokenizer_open(name, out, diag));
+  s->tokenizer_hash = muse_tokenizer_hash(*out);
   if (muse_tokenizer_vocab_size(*out) <= s->vocab_size) return MUSE_OK;
   long long ids = (long long)muse_tokenizer_vocab_size(*out);
   muse_tokenizer_close(*out);

@@ -28,7 +28,7 @@ MuseStatus muse_generate(MuseDecoder *decoder, const MuseTokenizer *tokenizer, c
                          MuseTextFn fn, void *context, MuseGenerateResult *out, MuseDiag *diag);
 
 // Opens the tokenizer that the plan (or `name`, when not NULL) names and holds it against the vocabulary.
-MuseStatus muse_session_tokenizer(const MuseSession *session, const char *name, MuseTokenizer **out_tokenizer,
+MuseStatus muse_session_tokenizer(MuseSession *session, const char *name, MuseTokenizer **out_tokenizer,
                                   MuseDiag *diag);
 
 // Leading bytes of `text` that more bytes will not change: all but a UTF-8 sequence that is only begun.

@@ -18,7 +18,8 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
   bool help = false;
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "NAME", "Writes NAME.bin and NAME.idx.", &o.output},
-      {"tokenizer", 't', MUSE_OPT_TEXT, "KIND", "How text becomes ids: bytes (the default).", &o.tokenizer},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "NAME", "bytes (the default), or the path of a tokenizer.json or .model.",
+       &o.tokenizer},
       {"ending", 'e', MUSE_OPT_LIST, "END", "Takes only names that end like this (or so with .gz); may be repeated.",
        &o.endings},
       {"max-tokens", 0, MUSE_OPT_INT, "N", "Stops after the document that brings the total to N tokens.",
@@ -63,7 +64,8 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
       {"document", 'd', MUSE_OPT_INT, "I", "Shows document number I, counted from 0.", &o.document},
       {"max-tokens", 0, MUSE_OPT_INT, "N", "Shows at most N tokens of a document (400).", &o.max_tokens},
       {"seed", 0, MUSE_OPT_INT, "S", "Chooses other random documents.", &o.seed},
-      {"tokenizer", 't', MUSE_OPT_TEXT, "KIND", "Decodes with this tokenizer; needed for version 1.", &o.tokenizer},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "NAME", "Decodes with this tokenizer (the one kept beside the set).",
+       &o.tokenizer},
       {"scan", 0, MUSE_OPT_FLAG, NULL, "Reads and checks every id.", &o.scan},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Prints JSON.", &o.json},
       {NULL},

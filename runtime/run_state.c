@@ -64,6 +64,11 @@ MuseStatus muse_run_state_print(const MuseRunState *state, const MuseStateSeals 
   json_object_set_new(root, "seconds", real(state->seconds));
   json_object_set_new(root, "bad_steps", whole((uint64_t)state->bad_steps));
   json_object_set_new(root, "plan_hash", hash_text(state->plan_hash));
+  if (state->tokenizer_hash) {
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, state->tokenizer_hash);
+    json_object_set_new(root, "tokenizer_hash", json_string(hash));
+  }
   json_object_set_new(root, "config", config);
   json_object_set_new(root, "files",
                       json_pack("{s:o, s:o}", "model.safetensors", seal_json(&seals->model), "train.safetensors",
@@ -154,6 +159,9 @@ static MuseStatus parse_fields(const char *path, const json_t *root, MuseRunStat
       .bad_steps = (int)get_whole(&f, root, "bad_steps", INT32_MAX),
       .plan_hash = get_hash(&f, root, "plan_hash"),
   };
+  const json_t *tokenizer = json_object_get(root, "tokenizer_hash"); // older states have none
+  const char *hash = json_string_value(tokenizer);
+  if (tokenizer && !(hash && strlen(hash) == 16 && parse_hex(hash, 16, &out_state->tokenizer_hash))) f.ok = false;
   *out_seals = (MuseStateSeals){get_seal(&f, files, "model.safetensors"), get_seal(&f, files, "train.safetensors")};
   if (!f.ok || !config || get_whole(&f, rng, "step", INT64_MAX) != out_state->step)
     return muse_error(diag, MUSE_ERR_INPUT, "'%s': a field is missing or of the wrong kind", path);

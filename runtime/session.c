@@ -248,7 +248,9 @@ static MuseStatus load_checkpoint(MuseSession *s, const char *path, uint64_t *ou
   MUSE_TRY(muse_checkpoint_open(path, &checkpoint, diag));
   MuseTensorList tensors = {0};
   muse_params_tensors(s, true, &tensors);
-  MuseStatus status = muse_params_restore(s, checkpoint, &tensors, diag);
+  MuseStatus status = muse_session_check_tokenizer(s, muse_checkpoint_path(checkpoint),
+                                                   muse_checkpoint_state(checkpoint)->tokenizer_hash, diag);
+  if (status == MUSE_OK) status = muse_params_restore(s, checkpoint, &tensors, diag);
   if (out_step) *out_step = muse_checkpoint_state(checkpoint)->step;
   muse_vec_free(&tensors);
   muse_checkpoint_close(checkpoint);
@@ -258,6 +260,15 @@ static MuseStatus load_checkpoint(MuseSession *s, const char *path, uint64_t *ou
 void muse_params_note_untrained(const MuseSession *s, const MuseParamsOptions *options) {
   if (!options->checkpoint && !options->params && !s->quiet)
     fputs("note: the model is untrained; --checkpoint RUN_DIR takes the parameters of a run\n", stderr);
+}
+
+MuseStatus muse_session_check_tokenizer(const MuseSession *s, const char *path, uint64_t trained_hash, MuseDiag *diag) {
+  if (!trained_hash || !s->tokenizer_hash || trained_hash == s->tokenizer_hash) return MUSE_OK;
+  return muse_error(diag, MUSE_ERR_DATA,
+                    "'%s' was trained with another tokenizer (hash %016llx) than '%s' (hash %016llx), so ids would mean "
+                    "other texts; use the one it was trained with",
+                    path, (unsigned long long)trained_hash, s->tokenizer ? s->tokenizer : "the one given",
+                    (unsigned long long)s->tokenizer_hash);
 }
 
 bool muse_compressed_path(const char *path, MuseStr *out) {

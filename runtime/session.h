@@ -52,6 +52,7 @@ typedef struct MuseSession {
   int32_t eos;              // -1: none
   uint32_t seed;
   const char *tokenizer;    // NULL: the plan names none
+  uint64_t tokenizer_hash;  // of the tokenizer in use; 0: none is open
 } MuseSession;
 
 // Loads the plan and takes the memory; no kernel is compiled yet. A file that is no plan is MUSE_ERR_INPUT.
@@ -69,6 +70,9 @@ MuseStatus muse_session_refresh(MuseSession *session, MuseDiag *diag);
 // A buffer that must be there with this type; NULL type: any.
 MuseStatus muse_session_buffer(const MuseSession *session, const char *name, const MuseType *type,
                                const MuseBuffer **out_buffer, MuseDiag *diag);
+// MUSE_ERR_DATA when a checkpoint was trained with another tokenizer than the one in use.
+MuseStatus muse_session_check_tokenizer(const MuseSession *session, const char *path, uint64_t trained_hash,
+                                        MuseDiag *diag);
 // Writes an f32[] buffer when the plan has it.
 MuseStatus muse_session_set_scalar(const MuseSession *session, const char *name, double value, MuseDiag *diag);
 

@@ -112,6 +112,13 @@ void muse_tokens_paths(const char *name, char **out_name, char **out_bin, char *
   if (asprintf(out_bin, "%s.bin", *out_name) < 0 || asprintf(out_idx, "%s.idx", *out_name) < 0) MUSE_ASSERT(!"memory");
 }
 
+void muse_tokens_tokenizer_path(const char *name, bool json, MuseStr *out_path) {
+  char *base, *bin, *idx;
+  muse_tokens_paths(name, &base, &bin, &idx);
+  muse_str_appendf(out_path, "%s.tokenizer.%s", base, json ? "json" : "model");
+  free(base), free(bin), free(idx);
+}
+
 bool muse_tokens_exist(const char *name) {
   char *base, *bin, *idx;
   muse_tokens_paths(name, &base, &bin, &idx);

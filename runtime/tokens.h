@@ -2,6 +2,7 @@
 #define MUSE_RUNTIME_TOKENS_H
 
 #include "ir/base/diag.h"
+#include "ir/base/str.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ void muse_tokens_document(const MuseTokens *tokens, int64_t index, int64_t *out_
 // Copies tokens [first, first+count). An id at or beyond vocab_size (> 0) is MUSE_ERR_DATA and names file and offset.
 MuseStatus muse_tokens_read(const MuseTokens *tokens, int64_t first, int64_t count, int64_t vocab_size, int32_t *out,
                             MuseDiag *diag);
+
+// NAME.tokenizer.json or NAME.tokenizer.model: where muse-data tokenize keeps a copy of the tokenizer's file.
+void muse_tokens_tokenizer_path(const char *name, bool json, MuseStr *out_path);
 
 // Index check alone, over bytes in memory: what open does with NAME.idx for a NAME.bin of bin_bytes. For tests and
 // fuzzing.

@@ -76,7 +76,7 @@ static MuseStatus read_numbers(MuseTraining *t, const Arguments *a, MuseDiag *di
 // ---- data ----
 
 static MuseStatus open_data(MuseTraining *t, const Arguments *a, MuseDiag *diag) {
-  const MuseSession *s = &t->session;
+  MuseSession *s = &t->session;
   if (!a->data == !a->tokens)
     return muse_error(
         diag, MUSE_ERR_INPUT,
@@ -165,12 +165,15 @@ static MuseStatus resume(MuseTraining *t, MuseDiag *diag) {
   MUSE_TRY(muse_checkpoint_open(t->run_dir, &checkpoint, diag));
   const char *config = t->state.config_text;
   MuseHash plan = t->state.plan_hash;
+  uint64_t tokenizer = t->state.tokenizer_hash;
   t->state = *muse_checkpoint_state(checkpoint);
   bool other_plan = t->state.plan_hash.lo != plan.lo || t->state.plan_hash.hi != plan.hi;
   MuseStatus status = MUSE_OK;
   if (t->state.seed != t->session.seed)
     status = muse_error(diag, MUSE_ERR_DATA, "the run in '%s' has the seed %u, the plan has %u; give --seed %u",
                         t->run_dir, t->state.seed, t->session.seed, t->state.seed);
+  if (status == MUSE_OK)
+    status = muse_session_check_tokenizer(&t->session, muse_checkpoint_path(checkpoint), t->state.tokenizer_hash, diag);
   if (status == MUSE_OK) status = muse_params_restore(&t->session, checkpoint, &t->tensors, diag);
   if (status == MUSE_OK && !t->session.quiet)
     fprintf(stderr, "resumed '%s' after step %llu%s\n", muse_checkpoint_path(checkpoint),
@@ -179,13 +182,15 @@ static MuseStatus resume(MuseTraining *t, MuseDiag *diag) {
   muse_checkpoint_close(checkpoint);
   t->state.config_text = config;
   t->state.plan_hash = plan;
+  if (tokenizer) t->state.tokenizer_hash = tokenizer;
   t->saved_step = other_plan ? -1 : (int64_t)t->state.step;
   return status;
 }
 
 static MuseStatus load_parameters(MuseTraining *t, const Arguments *a, MuseDiag *diag) {
   MuseSession *s = &t->session;
-  t->state = (MuseRunState){.seed = s->seed, .best_validation_loss = INFINITY, .plan_hash = s->plan_hash};
+  t->state = (MuseRunState){.seed = s->seed, .best_validation_loss = INFINITY, .plan_hash = s->plan_hash,
+                            .tokenizer_hash = s->tokenizer_hash};
   MUSE_TRY(muse_session_text(s, "config", &t->state.config_text, diag));
   if (a->resume && muse_checkpoint_exists(t->run_dir)) {
     MUSE_TRY(resume(t, diag));
