@@ -9,10 +9,11 @@ CONFIG_1B ?= configs/phase8_1b.yaml
 CONFIG_10B ?= configs/phase8_10b_rtx3080.yaml
 RUN ?= runs/phase8_1b
 
-.PHONY: help build quickstart report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
+.PHONY: help build quickstart recipe report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
 
 help:
 	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
+	@echo "make recipe            what to train on: questions, in English or Japanese, about the token sets in data/"
 	@echo "make compress-1b       the compressed 1B model to start from (0.4 GB, seconds)"
 	@echo "make compress-10b      the same of 10B (2.0 GB, a minute)"
 	@echo "make train-compressed  train the 1B model from it with the recipe $(RECIPE)"
@@ -33,6 +34,9 @@ quickstart: build
 	@scripts/quickstart.sh $(BUILD)
 
 # Each verb is one call of a program, which is shown, and so serves without make, too.
+recipe: build
+	$(BUILD)/muse-data recipe -o $(RECIPE) $(ARGS)
+
 compress-1b: build
 	$(BUILD)/muse-run compress $(CONFIG_1B) -o checkpoints/compressed_1b_start $(ARGS)
 

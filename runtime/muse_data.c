@@ -1,7 +1,8 @@
-// muse-data: makes token sets from text, and shows what they hold.
+// muse-data: makes token sets from text, shows what they hold, and mixes them.
 #include "runtime/data_commands.h"
 
 #include "ir/base/str.h"
+#include "runtime/recipe.h"
 #include "runtime/signals.h"
 
 #include <stdlib.h>
@@ -83,10 +84,50 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
   return status;
 }
 
+static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
+  MuseRecipeOptions o = {.data = "data", .output = "configs/dataset_mixing.yaml", .configs = "configs"};
+  MuseTextList operands = {0};
+  bool help = false;
+  const MuseOption table[] = {
+      {"preset", 'p', MUSE_OPT_TEXT, "NAME", "The mixture: balanced, code, japanese, textbook or custom.", &o.preset},
+      {"weights", 'w', MUSE_OPT_LIST, "NAME=W,...", "Your own mixture; sets that are not named are left out.",
+       &o.weights},
+      {"tokens", 'n', MUSE_OPT_TEXT, "N", "The tokens that you will train on: 300M, 2B, 1e9.", &o.tokens},
+      {"config", 'c', MUSE_OPT_TEXT, "SIZE",
+       "Makes a config, too: tiny, 300m, 1b, 10b, auto (what suits this machine) or none.", &o.model},
+      {"config-output", 0, MUSE_OPT_TEXT, "FILE", "Where the config goes (configs/my_SIZE.yaml).", &o.model_output},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "FILE", "The tokenizer that the config names, when it is not bytes.",
+       &o.tokenizer},
+      {"data", 'd', MUSE_OPT_TEXT, "DIR", "The folder of token sets (data).", &o.data},
+      {"configs", 0, MUSE_OPT_TEXT, "DIR", "The folder of MUSE's configs (configs).", &o.configs},
+      {"output", 'o', MUSE_OPT_TEXT, "FILE", "Where the recipe goes (configs/dataset_mixing.yaml).", &o.output},
+      {"memory", 0, MUSE_OPT_BYTES, "SIZE", "Takes this for the memory of the GPU.", &o.memory},
+      {"lang", 0, MUSE_OPT_TEXT, "LANG", "en or ja (by the locale).", &o.language},
+      {"yes", 'y', MUSE_OPT_FLAG, NULL, "Asks nothing; what is not given is the default.", &o.yes},
+      {"force", 'f', MUSE_OPT_FLAG, NULL, "Replaces files that are there.", &o.force},
+      {NULL},
+  };
+  MuseStatus status = muse_options_parse(argc, argv, table, &operands, &help, diag);
+  if (status == MUSE_OK && help)
+    muse_options_help(table, "muse-data recipe [options]",
+                      "Mixes the token sets of a folder: asks what to train on, and writes the recipe.", stdout);
+  else if (status == MUSE_OK && operands.len)
+    status = muse_error(diag, MUSE_ERR_INPUT, "recipe takes no operand, but '%s' is one; --data names a folder",
+                        operands.data[0]);
+  else if (status == MUSE_OK) {
+    o.stop = muse_catch_stop(NULL);
+    status = muse_data_recipe(&o, diag);
+  }
+  muse_text_list_free(&operands);
+  muse_text_list_free(&o.weights);
+  return status;
+}
+
 static const MuseCommand commands[] = {
     {"tokenize", run_tokenize, "makes a token set from folders and files"},
     {"tokenizer", muse_data_tokenizer, "shows, uses and trains tokenizers"},
     {"inspect", run_inspect, "shows what a token set holds"},
+    {"recipe", run_recipe, "mixes token sets for training, by questions or flags"},
     {0},
 };
 static const MuseProgram program = {"muse-data", "Makes token sets from text, and shows what they hold.", commands};
