@@ -126,6 +126,14 @@ INLINE double sum_body(const float *w, int64_t count) {
   return sum;
 }
 
+INLINE void grid_body(const float *w, int64_t count, double delta, int8_t *out) {
+  for (int64_t i = 0; i < count; i++) {
+    double x = nearbyint((double)w[i] / delta);
+    x = x > 127 ? 127 : x;
+    out[i] = (int8_t)(int32_t)(x < -127 ? -127 : x);
+  }
+}
+
 // ceil(v * 256/243) for v < 243.
 INLINE int t5_byte(int v) { return v + ((13 * v + 242) * 270 >> 16); }
 
@@ -171,6 +179,7 @@ INLINE void pack_body(const float *w, int64_t columns, float gamma, uint8_t *out
 typedef struct Versions {
   void (*batch)(uint64_t block, uint64_t op_id, uint32_t seed, double std, float *out, uint32_t *unsure);
   double (*sum)(const float *w, int64_t count);
+  void (*grid)(const float *w, int64_t count, double delta, int8_t *out);
   void (*pack)(const float *w, int64_t columns, float gamma, uint8_t *out, int64_t *out_nonzero, double *out_error);
 } Versions;
 
@@ -180,11 +189,14 @@ typedef struct Versions {
     batch(block, op_id, seed, std, out, unsure);                                                                 \
   }                                                                                                              \
   attribute static double sum_##suffix(const float *w, int64_t count) { return sum_body(w, count); }             \
+  attribute static void grid_##suffix(const float *w, int64_t count, double delta, int8_t *out) {                \
+    grid_body(w, count, delta, out);                                                                             \
+  }                                                                                                              \
   attribute static void pack_##suffix(const float *w, int64_t columns, float gamma, uint8_t *out, int64_t *nonzero, \
                                       double *error) {                                                           \
     pack_body(w, columns, gamma, out, nonzero, error);                                                           \
   }                                                                                                              \
-  static const Versions version_##suffix = {batch_##suffix, sum_##suffix, pack_##suffix};
+  static const Versions version_##suffix = {batch_##suffix, sum_##suffix, grid_##suffix, pack_##suffix};
 
 VERSION(plain, )
 #ifdef __x86_64__
@@ -220,6 +232,10 @@ void muse_normals_fill(uint64_t op_id, uint32_t seed, double std, int64_t first,
 }
 
 double muse_sum_magnitudes(const float *w, int64_t count) { return version()->sum(w, count); }
+
+void muse_round_to_grid(const float *w, int64_t count, double delta, int8_t *out) {
+  version()->grid(w, count, delta, out);
+}
 
 void muse_pack_row_t5(const float *w, int64_t columns, float gamma, uint8_t *out, int64_t *out_nonzero,
                       double *out_error) {

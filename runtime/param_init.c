@@ -76,7 +76,7 @@ static void fill_latent(void *context, int thread, int64_t begin, int64_t end) {
   for (int64_t at = begin * CHUNK, last = chunk_end(init, end - 1); at < last; at += PIECE) {
     int64_t n = last - at < PIECE ? last - at : PIECE;
     make_values(init, at, n, piece);
-    for (int64_t i = 0; i < n; i++) init->latent[at + i] = muse_on_grid((double)piece[i], init->delta);
+    muse_round_to_grid(piece, n, init->delta, init->latent + at);
   }
 }
 

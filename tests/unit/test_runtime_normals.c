@@ -40,6 +40,17 @@ Test(normals, magnitudes_are_summed) {
   cr_assert(muse_sum_magnitudes(w, 0) == 0);
 }
 
+Test(normals, latents_lie_on_their_grid) {
+  float w[1003];
+  int8_t got[1003];
+  double delta = 0.03125; // a power of two, so that there are ties
+  for (int i = 0; i < 1003; i++) w[i] = i % 5 ? (float)muse_random_normal((uint64_t)i, 8, 4, 0) * 2 : (float)i / 64;
+  w[7] = 1e30f;
+  w[9] = -1e30f;
+  muse_round_to_grid(w, 1003, delta, got);
+  for (int i = 0; i < 1003; i++) cr_assert(got[i] == (int)fmax(-127, fmin(127, nearbyint((double)w[i] / delta))));
+}
+
 // Digit j of a byte, as ir/type.h says.
 static int digit_of(uint8_t byte, int j) {
   int power = 1;
