@@ -96,7 +96,7 @@ static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
       {"config", 'c', MUSE_OPT_TEXT, "SIZE",
        "Makes a config, too: tiny, 300m, 1b, 10b, auto (what suits this machine) or none.", &o.model},
       {"config-output", 0, MUSE_OPT_TEXT, "FILE", "Where the config goes (configs/my_SIZE.yaml).", &o.model_output},
-      {"tokenizer", 't', MUSE_OPT_TEXT, "FILE", "The tokenizer that the config names, when it is not bytes.",
+      {"tokenizer", 't', MUSE_OPT_TEXT, "FILE", "The tokenizer that the config names (bytes, or the file that lies beside the sets).",
        &o.tokenizer},
       {"data", 'd', MUSE_OPT_TEXT, "DIR", "The folder of token sets (data).", &o.data},
       {"configs", 0, MUSE_OPT_TEXT, "DIR", "The folder of MUSE's configs (configs).", &o.configs},

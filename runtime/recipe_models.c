@@ -5,11 +5,14 @@
 #include "runtime/cuda_api.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
+#include "runtime/tokenizer.h"
+#include "runtime/tokens.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 // bytes: the planned peak without a memory budget, by musec --estimate.
 const MuseModelChoice muse_models[MUSE_N_MODELS] = {
@@ -118,28 +121,63 @@ static void set_number(MuseTemplate *t, const char *key, double value) {
   muse_template_set(t, key, text);
 }
 
-void muse_template_fit(MuseTemplate *t, const MuseFoundSets *found, const char *tokenizer, double tokens) {
+// Where muse-data tokenize keeps the tokenizer of a set; false: nowhere.
+static bool kept_tokenizer(const MuseFoundSet *set, MuseStr *out_path) {
+  MuseStr base = {0};
+  muse_str_append(&base, set->path);
+  if (!muse_tokens_exist(set->path)) muse_str_append(&base, "/train");
+  bool found = false;
+  for (int json = 1; json >= 0 && !found; json--) {
+    muse_str_clear(out_path);
+    muse_tokens_tokenizer_path(base.data, json, out_path);
+    found = access(out_path->data, R_OK) == 0;
+  }
+  muse_str_free(&base);
+  return found;
+}
+
+// vocab_size, tokenizer and eos_token_id of the tokenizer's file.
+static MuseStatus use_tokenizer(MuseTemplate *t, const MuseFoundSet *set, const char *path, MuseDiag *diag) {
+  MuseTokenizer *tokenizer;
+  MUSE_TRY(muse_tokenizer_open(path, &tokenizer, diag));
+  MuseStatus status = MUSE_OK;
+  if (set->tokenizer_hash && muse_tokenizer_hash(tokenizer) != set->tokenizer_hash)
+    status = muse_error(diag, MUSE_ERR_DATA, "'%s' is not the tokenizer that made '%s'; name that one with --tokenizer",
+                        path, set->path);
+  if (status == MUSE_OK) {
+    MuseStr quoted = {0};
+    muse_json_append_text(&quoted, path, strlen(path));
+    muse_template_set(t, "tokenizer", quoted.data);
+    muse_str_free(&quoted);
+    set_number(t, "vocab_size", (double)muse_tokenizer_vocab_size(tokenizer));
+    if (muse_tokenizer_eos(tokenizer) >= 0) set_number(t, "eos_token_id", (double)muse_tokenizer_eos(tokenizer));
+    else muse_template_set(t, "eos_token_id", "null");
+  }
+  muse_tokenizer_close(tokenizer);
+  return status;
+}
+
+MuseStatus muse_template_fit(MuseTemplate *t, const MuseFoundSets *found, const char *tokenizer, double tokens,
+                             MuseDiag *diag) {
   const MuseFoundSet *set = &found->sets[0]; // all have the same tokenizer
-  bool bytes = muse_str_eq(set->tokenizer, "bytes");
-  if (bytes) {
-    muse_template_set(t, "vocab_size", "257");
-    muse_template_set(t, "tokenizer", "bytes");
-    muse_template_set(t, "eos_token_id", "256");
-  } else {
-    MuseStr path = {0};
-    if (tokenizer) muse_json_append_text(&path, tokenizer, strlen(tokenizer));
-    else muse_str_append(&path, "null");
-    muse_template_set(t, "tokenizer", path.data);
-    muse_str_free(&path);
+  MuseStr kept = {0};
+  MuseStatus status = MUSE_OK;
+  if (tokenizer) status = use_tokenizer(t, set, tokenizer, diag);
+  else if (muse_str_eq(set->tokenizer, "bytes")) status = use_tokenizer(t, set, "bytes", diag);
+  else if (kept_tokenizer(set, &kept)) status = use_tokenizer(t, set, kept.data, diag);
+  else { // the sets do not say more than their vocabulary
+    muse_template_set(t, "tokenizer", "null");
     if (set->vocab_size > 0 && muse_template_number(t, "vocab_size", 0) != (double)set->vocab_size) {
       set_number(t, "vocab_size", (double)set->vocab_size);
       muse_template_set(t, "eos_token_id", "null"); // the template's was of another vocabulary
     }
   }
+  muse_str_free(&kept);
   double steps = fmin(fmax(ceil(tokens / muse_template_step_tokens(t)), 1), 1e9);
   set_number(t, "max_steps", steps);
   if (muse_template_number(t, "warmup_steps", 0) > steps / 4) muse_template_set(t, "warmup_steps", "auto");
   if (muse_template_number(t, "memory_budget", 0) > 0) muse_template_set(t, "memory_budget", "0");
+  return status;
 }
 
 void muse_template_free(MuseTemplate *t) { muse_str_free(&t->text); }

@@ -455,7 +455,7 @@ static MuseStatus converse(Wizard *w, MuseDiag *diag) {
     MUSE_TRY(ask_mixture(w, diag));
     if (!w->o->tokens) MUSE_TRY(choose_tokens(w, diag));
   }
-  if (w->model) muse_template_fit(&w->config, &w->sets, w->o->tokenizer, w->tokens);
+  if (w->model) MUSE_TRY(muse_template_fit(&w->config, &w->sets, w->o->tokenizer, w->tokens, diag));
   MUSE_TRY(may_write(w, w->recipe_path, &recipe, diag));
   if (w->model) MUSE_TRY(may_write(w, w->model_path.data, &config, diag));
   MUSE_TRY(write_files(w, recipe, config, diag));

@@ -124,9 +124,20 @@ class Training(Model):
         files = [self.path(folder, 'step-10', name) for name in ('model.safetensors', 'train.safetensors')]
         return [hashlib.sha256(open(file, 'rb').read()).hexdigest() for file in files]
 
+    def check_records(self):
+        """Counts of trits are read from the GPU; kernels are measured there."""
+        with open(self.path('whole', 'metrics.jsonl'), encoding='utf-8') as f:
+            lines = [json.loads(line) for line in f]
+        sums = {tuple(sum(counts) for key, counts in line.items() if key.startswith('trits.'))
+                for line in lines if line['kind'] == 'trits'}
+        self.assertLessEqual(len(sums), 1)
+        self.assertTrue(all(line['seconds'] > 0 for line in lines if line['kind'] == 'kernel'))
+        self.assertIn('kernel', {line['kind'] for line in lines})
+
     def check_bits(self, name):
         plan = self.make(name)
         self.train(plan, '-o', self.path('whole'))
+        self.check_records()
         for i in range(9):
             self.train(plan, '-o', self.path(f'again{i}'))
             self.assertEqual(self.final(f'again{i}'), self.final('whole'), f'replay {i}')

@@ -95,7 +95,7 @@ class Recipe(programs.Scratch):
             run('musec', '--check', config)
             with open(config, encoding='utf-8') as f:
                 keys = dict(re.findall(r'^(\w+): *([^ #\n]+)', f.read(), re.M))
-            self.assertEqual((keys['vocab_size'], keys['tokenizer'], keys['eos_token_id']), ('257', 'bytes', '256'))
+            self.assertEqual((keys['vocab_size'], keys['tokenizer'], keys['eos_token_id']), ('257', '"bytes"', '256'))
             step = int(keys['n_seq']) * int(keys['batch_size']) * int(keys.get('gradient_accumulation_steps', 1))
             self.assertEqual(int(keys['max_steps']), -(-3000000 // step))
             if size == '10b':  # its estimate takes half a minute
@@ -113,6 +113,24 @@ class Recipe(programs.Scratch):
         done = self.recipe(typed='\n', status=2)
         found = re.findall(r'^  \d  (\w+ ) *needs ([\d.]+) (MB|GB)', done.stdout, re.M)
         return {name: float(n) * {'MB': 1e6, 'GB': 1e9}[unit] for name, n, unit in found}
+
+    def test_a_tokenizer_beside_the_sets(self):
+        with open(self.path('text.txt'), 'w', encoding='utf-8') as f:
+            f.write('\n'.join(f'the number {i} is followed by {i + 1}' for i in range(3000)))
+        trained = run('muse-data', 'tokenizer', 'train', self.path('text.txt'), '-o', self.path('t.model'),
+                      '--vocab-size', 400, status=None)
+        if trained.returncode:
+            self.assertIn('SentencePiece', trained.stderr)
+            self.skipTest('built without SentencePiece')
+        run('muse-data', 'tokenize', self.path('text.txt'), '-t', self.path('t.model'), '-o', self.path('own', 'set'), '-q')
+        self.recipe('--data', 'own', '--config', 'tiny', '--yes')
+        with open(self.path('configs', 'my_tiny.yaml'), encoding='utf-8') as f:
+            keys = dict(re.findall(r'^(\w+): *([^ #\n]+)', f.read(), re.M))
+        self.assertEqual(keys['vocab_size'], '400')
+        self.assertEqual(keys['tokenizer'], '"own/set.tokenizer.model"')
+        run('musec', '--check', self.path('configs', 'my_tiny.yaml'), cwd=self.dir)
+        self.refused('--data', 'own', '--config', 'tiny', '--tokenizer', 'bytes', '--yes', '--force', status=5,
+                     says='is not the tokenizer that made')
 
     def test_the_machine_decides(self):
         for memory, size in (('1GB', 'tiny'), ('12GB', '300m'), ('80GB', '1b'), ('141GB', '10b')):
