@@ -137,8 +137,8 @@ static void set_options(const MuseConfig *c, const char *target, MuseModule *mod
   muse_attr_set_int(module, a, "patience_steps", c->patience_steps);
 }
 
-// What n layers need, from plans of two and of three: every layer adds the same to the buffers, and to the working memory
-// of each function, whose largest counts. Quick, so that many changes can be tried.
+// What n layers need, from plans of two and of three: every layer adds the same to the buffers, and to the working
+// memory of each function, whose largest counts. Quick, so that many changes can be tried.
 enum { MAX_FUNCTIONS = 16 };
 typedef struct LayerCost {
   double buffers[2], slab[MAX_FUNCTIONS][2]; // of two layers; what one more adds

@@ -44,7 +44,8 @@ typedef struct Job {
   MuseCheckpoint *checkpoint;
   MuseSafetensors *opened;
   const MuseSafetensors *source; // one of the two's, NULL: the seed
-  MuseTokenizer *tokenizer;
+  MuseTokenizer *tokenizer; // of the configuration, or NULL
+  uint64_t tokenizer_hash;  // of it, or what the checkpoint was trained with; 0: unknown
   MusePool *pool;
   MuseCompressor *compressor;
   MuseSafetensorsWriter *writer;
@@ -79,6 +80,7 @@ static MuseStatus open_model(Job *j, const char *path, MuseDiag *diag) {
   j->seed = (uint32_t)(j->a->seed >= 0 ? j->a->seed : seed);
   const char *tokenizer = muse_attr_text_or(&j->module->attrs, "tokenizer", "");
   if (*tokenizer) MUSE_TRY(muse_tokenizer_open(tokenizer, &j->tokenizer, diag));
+  if (j->tokenizer) j->tokenizer_hash = muse_tokenizer_hash(j->tokenizer);
   return muse_compressed_bitnet(j->module, &j->bitnet, diag);
 }
 
@@ -89,6 +91,11 @@ static MuseStatus open_source(Job *j, MuseDiag *diag) {
   if (p->checkpoint) {
     MUSE_TRY(muse_checkpoint_open(p->checkpoint, &j->checkpoint, diag));
     j->source = muse_checkpoint_file(j->checkpoint, MUSE_GROUP_MODEL);
+    uint64_t trained = muse_checkpoint_state(j->checkpoint)->tokenizer_hash;
+    MuseSession names = {.tokenizer_hash = j->tokenizer_hash,
+                         .tokenizer = j->tokenizer ? muse_tokenizer_name(j->tokenizer) : NULL};
+    MUSE_TRY(muse_session_check_tokenizer(&names, muse_checkpoint_path(j->checkpoint), trained, diag));
+    if (trained) j->tokenizer_hash = trained;
   } else if (p->params) {
     MUSE_TRY(muse_safetensors_open(p->params, &j->opened, diag));
     j->source = j->opened;
@@ -202,9 +209,9 @@ static MuseStatus open_writer(Job *j, MuseDiag *diag) {
     snprintf(step, sizeof step, "%llu", (unsigned long long)muse_checkpoint_state(j->checkpoint)->step);
     metadata[n++] = (MuseMetadata){"step", step};
   }
-  if (j->tokenizer) {
-    snprintf(hash, sizeof hash, "%016" PRIx64, muse_tokenizer_hash(j->tokenizer));
-    metadata[n++] = (MuseMetadata){"tokenizer", muse_tokenizer_name(j->tokenizer)};
+  if (j->tokenizer) metadata[n++] = (MuseMetadata){"tokenizer", muse_tokenizer_name(j->tokenizer)};
+  if (j->tokenizer_hash) {
+    snprintf(hash, sizeof hash, "%016" PRIx64, j->tokenizer_hash);
     metadata[n++] = (MuseMetadata){"tokenizer_hash", hash};
   }
   j->made_dir = access(j->dir.data, F_OK) != 0;

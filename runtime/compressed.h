@@ -51,8 +51,7 @@ bool muse_is_compressed(const MuseSafetensors *file);
 typedef struct MuseCompressedInfo {
   bool initial;           // else converted
   uint32_t seed;          // of an initial model
-  const char *tokenizer_hash; // 16 hexadecimal digits, or NULL
-  const char *tokenizer;  // its name, or NULL
+  uint64_t tokenizer_hash; // 0: none was named
   const char *config;     // text
 } MuseCompressedInfo;
 MuseStatus muse_compressed_check(const MuseModule *module, const MuseSafetensors *file, MuseCompressedInfo *out,

@@ -3,9 +3,7 @@
 
 #include "runtime/normals.h"
 #include "runtime/param_grid.h"
-#include "runtime/tokenizer.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,14 +107,18 @@ static MuseStatus check_checksum(const MuseSafetensors *file, MuseDiag *diag) {
                     muse_safetensors_path(file));
 }
 
+// 16 hexadecimal digits; anything else is no hash.
+static uint64_t hash_of(const char *text) {
+  return text && strlen(text) == 16 && strspn(text, "0123456789abcdef") == 16 ? strtoull(text, NULL, 16) : 0;
+}
+
 MuseStatus muse_compressed_check(const MuseModule *module, const MuseSafetensors *file, MuseCompressedInfo *out,
                                  MuseDiag *diag) {
   const char *path = muse_safetensors_path(file), *kind = muse_safetensors_metadata(file, "kind");
   const char *version = muse_safetensors_metadata(file, "version"), *seed = muse_safetensors_metadata(file, "seed");
   int64_t number = -1;
   *out = (MuseCompressedInfo){.initial = is_text(kind, "initial"),
-                              .tokenizer = muse_safetensors_metadata(file, "tokenizer"),
-                              .tokenizer_hash = muse_safetensors_metadata(file, "tokenizer_hash"),
+                              .tokenizer_hash = hash_of(muse_safetensors_metadata(file, "tokenizer_hash")),
                               .config = muse_safetensors_metadata(file, "config")};
   if (!is_text(version, MUSE_COMPRESSED_VERSION))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' is a compressed model of version %s; this program reads version %s",
@@ -316,26 +318,11 @@ static MuseStatus make_converted(void *context, const MuseBuffer *param, MusePar
 
 // ---- a session ----
 
-static MuseStatus check_tokenizer(const MuseSession *s, const MuseSafetensors *file, const MuseCompressedInfo *info,
-                                  MuseDiag *diag) {
-  if (!s->tokenizer || !info->tokenizer_hash) return MUSE_OK;
-  MuseTokenizer *tokenizer;
-  char hash[17];
-  MUSE_TRY(muse_tokenizer_open(s->tokenizer, &tokenizer, diag));
-  snprintf(hash, sizeof hash, "%016" PRIx64, muse_tokenizer_hash(tokenizer));
-  muse_tokenizer_close(tokenizer);
-  if (strcmp(hash, info->tokenizer_hash) == 0) return MUSE_OK;
-  return muse_error(diag, MUSE_ERR_DATA,
-                    "'%s' was made for the tokenizer '%s' (%s), the plan has '%s' (%s); their ids mean other texts",
-                    muse_safetensors_path(file), info->tokenizer ? info->tokenizer : "?", info->tokenizer_hash,
-                    s->tokenizer, hash);
-}
-
 MuseStatus muse_compressed_load(MuseSession *s, const MuseSafetensors *file, MuseDiag *diag) {
   MuseCompressedInfo info;
   Loading l = {.module = s->module, .file = file};
   MUSE_TRY(muse_compressed_check(s->module, file, &info, diag));
-  MUSE_TRY(check_tokenizer(s, file, &info, diag));
+  MUSE_TRY(muse_session_check_tokenizer(s, muse_safetensors_path(file), info.tokenizer_hash, diag));
   MUSE_TRY(muse_compressed_bitnet(s->module, &l.bitnet, diag));
   MUSE_TRY(muse_pool_create(muse_executor_threads(s->executor), &l.pool, diag));
   l.seed = info.seed;

@@ -265,8 +265,8 @@ void muse_params_note_untrained(const MuseSession *s, const MuseParamsOptions *o
 MuseStatus muse_session_check_tokenizer(const MuseSession *s, const char *path, uint64_t trained_hash, MuseDiag *diag) {
   if (!trained_hash || !s->tokenizer_hash || trained_hash == s->tokenizer_hash) return MUSE_OK;
   return muse_error(diag, MUSE_ERR_DATA,
-                    "'%s' was trained with another tokenizer (hash %016llx) than '%s' (hash %016llx), so ids would mean "
-                    "other texts; use the one it was trained with",
+                    "'%s' was trained with another tokenizer (hash %016llx) than '%s' (hash %016llx), so ids would "
+                    "mean other texts; use the one it was trained with",
                     path, (unsigned long long)trained_hash, s->tokenizer ? s->tokenizer : "the one given",
                     (unsigned long long)s->tokenizer_hash);
 }

@@ -160,6 +160,20 @@ class Compress(programs.Scratch):
         _, notes = self.losses(other, '--data', data, '-o', self.path('run'), '--init', start, '-n', 1)
         self.assertIn('seed 42', notes)
 
+    def test_another_tokenizer(self):
+        other = os.path.join(SOURCE, 'tests', 'tokenizers', 'gpt2.json')
+        text = CONFIG.replace('vocab_size: 257', 'vocab_size: 2048')
+        theirs = text.replace('tokenizer: bytes', f'tokenizer: {other}')
+        self.text()
+        run('muse-data', 'tokenize', self.path('text.txt'), '-t', other, '-o', self.path('gpt2'), '-q')
+        run('muse-run', 'compress', self.config(text), '-o', self.path('start'), '-q')
+        train = ['muse-run', 'train', self.config(theirs, 'theirs.yaml'), '--data', self.path('gpt2')]
+        self.refused(*train, '--init', self.path('start'), '-o', self.path('run'), status=5, says='another tokenizer')
+        shutil.rmtree(self.path('run'))
+        run(*train, '-o', self.path('run'), '-n', 1)
+        self.refused('muse-run', 'compress', self.config(text), '-c', self.path('run'), '-o', self.path('x'), status=5,
+                     says='another tokenizer')
+
     def test_nothing_half_written(self):
         config = self.config(CONFIG)
         with open(self.path('file'), 'w', encoding='utf-8'):
