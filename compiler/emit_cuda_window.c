@@ -227,6 +227,7 @@ MuseStatus muse_emit_cuda_window_attention_grad(MuseCudaEmitter *e) {
   e->launches->workspace_bytes = at;
   const int dout = muse_kernel_operand_of(w.op, w.op->n_operands - 1);
   muse_str_append(e->out, muse_cuda_window_prelude());
+  muse_str_append(e->out, muse_cuda_window_grad_prelude());
 
   begin(&w, STATISTICS, tiles[0], shape);
   muse_str_appendf(e->out, "  window::window_statistics<%s>(", shape);

@@ -147,9 +147,10 @@ int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
   for (size_t i = 0; i < sizeof green / sizeof *green; i++)
     for (int documents = 0; documents < 2; documents++)
       add_green(&list, green[i][0], green[i][1], green[i][2], documents);
-  static const int resolvent[][4] = {{1, 1, 1, 4},    {2, 7, 3, 5},   {1, 80, 5, 20},  {2, 130, 2, 32}, {1, 130, 1, 128},
-                                     {1, 64, 17, 16}, {1, 200, 2, 64}, {3, 65, 4, 40}, {1, 70, 1, 300}, {1, 9, 1, 1100},
-                                     {1, 40, 2, 1},  {1, 600, 2, 48}, {2, 270, 3, 128}};
+  static const int resolvent[][4] = {{1, 1, 1, 4},     {2, 7, 3, 5},    {1, 80, 5, 20},  {2, 130, 2, 32},
+                                     {1, 130, 1, 128}, {1, 64, 17, 16}, {1, 200, 2, 64}, {3, 65, 4, 40},
+                                     {1, 70, 1, 300},  {1, 9, 1, 1100}, {1, 40, 2, 1},   {1, 600, 2, 48},
+                                     {2, 270, 3, 128}};
   for (size_t i = 0; i < sizeof resolvent / sizeof *resolvent; i++)
     for (int documents = 0; documents < 2; documents++) {
       const int *x = resolvent[i];
