@@ -442,7 +442,7 @@ static void set_added_texts(MuseBpe *bpe, const AddedInfo *added, size_t n) {
 // The file does not say which token ends a text; these names are in use.
 static int32_t find_eos(const AddedInfo *added, size_t n) {
   static const char *const names[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<|im_end|>", "<eos>", "[EOS]",
-                                      "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
+                                      "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
   for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
     for (size_t i = 0; i < n; i++)
       if (muse_str_eq(added[i].content, names[k])) return added[i].id;
