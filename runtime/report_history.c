@@ -197,6 +197,7 @@ static bool read_line(MuseHistory *h, const json_t *line) {
   else if (muse_str_eq(kind, "trits")) read_trits(h, step, line);
   else if (muse_str_eq(kind, "start")) read_start(h, line);
   else if (muse_str_eq(kind, "sample")) add_text(&h->samples, step, line, "text");
+  else if (muse_str_eq(kind, "advice")) add_text(&h->advice, step, line, "text");
   else if (muse_str_eq(kind, "bad")) add_text(&h->bad, step, line, "reason");
   else if (muse_str_eq(kind, "kernel") && h->kernels.len < MAX_KERNELS) {
     MuseReportKernel k = {text(line, "function"), text(line, "kernel"), count(line, "calls", 0),
@@ -252,6 +253,8 @@ void muse_history_free(MuseHistory *h) {
   }
   for (size_t i = 0; i < h->samples.len; i++) free_text(&h->samples.data[i]);
   for (size_t i = 0; i < h->bad.len; i++) free_text(&h->bad.data[i]);
+  for (size_t i = 0; i < h->advice.len; i++) free_text(&h->advice.data[i]);
+  muse_vec_free(&h->advice);
   for (size_t i = 0; i < h->kernels.len; i++) {
     free(h->kernels.data[i].function);
     free(h->kernels.data[i].name);

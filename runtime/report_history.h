@@ -38,6 +38,7 @@ typedef struct MuseHistory {
   MuseReportLayer *layers; // [MUSE_REPORT_MAX_LAYERS]
   int n_layers;
   MuseReportTexts samples;
+  MuseReportTexts advice;   // of the run to its user
   MuseReportTexts bad;      // steps that were left out; `text` is the reason
   MUSE_VEC(MuseReportKernel) kernels;
   int64_t step, last_step;  // reached; planned (-1: unknown)

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { N_COLOURS = 8, MAX_SAMPLES = 20, MAX_BAD = 20 };
+enum { N_COLOURS = 8, MAX_SAMPLES = 20, MAX_TEXTS = 20 };
 
 // No script, and nothing that a page could load: what came from the run cannot become more than text.
 static const char head[] =
@@ -117,16 +117,22 @@ static void append_state(const MuseHistory *h, MuseStr *out) {
                      (long long)h->damaged, (long long)h->lines);
 }
 
-static void append_bad(const MuseHistory *h, MuseStr *out) {
-  if (h->bad.len == 0) return;
-  muse_str_appendf(out, "<div class=\"warn\"><b>%zu step%s left out, because the numbers went bad</b>", h->bad.len,
-                   h->bad.len == 1 ? " was" : "s were");
-  size_t first = h->bad.len > MAX_BAD ? h->bad.len - MAX_BAD : 0;
-  for (size_t i = first; i < h->bad.len; i++) {
-    muse_str_appendf(out, "<br>step %lld: ", (long long)h->bad.data[i].step);
-    muse_html_append(out, h->bad.data[i].text);
+static void append_texts(const MuseReportTexts *texts, const char *heading, MuseStr *out) {
+  if (texts->len == 0) return;
+  muse_str_appendf(out, "<div class=\"warn\"><b>%s</b>", heading);
+  for (size_t i = texts->len > MAX_TEXTS ? texts->len - MAX_TEXTS : 0; i < texts->len; i++) {
+    muse_str_appendf(out, "<br>step %lld: ", (long long)texts->data[i].step);
+    muse_html_append(out, texts->data[i].text);
   }
   muse_str_append(out, "</div>\n");
+}
+
+static void append_warnings(const MuseHistory *h, MuseStr *out) {
+  char heading[100];
+  snprintf(heading, sizeof heading, "%zu step%s left out, because the numbers went bad", h->bad.len,
+           h->bad.len == 1 ? " was" : "s were");
+  append_texts(&h->bad, heading, out);
+  append_texts(&h->advice, "Advice of the run", out);
 }
 
 // ---- charts ----
@@ -337,7 +343,7 @@ static void append_page(const MuseHistory *h, const char *run, MuseStr *out) {
   muse_html_append(out, run);
   muse_str_append(out, "</h1>\n");
   append_state(h, out);
-  append_bad(h, out);
+  append_warnings(h, out);
   append_tiles(h, out);
   muse_str_append(out, "<div class=\"cards\">\n");
   append_charts(h, out);

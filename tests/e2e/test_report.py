@@ -117,11 +117,12 @@ class Report(programs.Scratch):
             {'step': 1, 'kind': 'mixture', 'share.' + EVIL: 0.5, 'share.b': 0.5},
             {'step': 1, 'kind': 'sample', 'prompt': EVIL, 'text': EVIL},
             {'step': 2, 'kind': 'bad', 'loss': 'nan', 'reason': EVIL},
+            {'step': 2, 'kind': 'advice', 'text': EVIL},
             {'step': 2, 'kind': 'kernel', 'function': EVIL, 'kernel': EVIL, 'calls': 1, 'seconds': 1e-3},
             *({'step': 2, 'kind': 'mixture', f'share.set{i}': 0.5} for i in range(100)),
         ], 'run<script>')
         page = self.report(folder)
-        for words in ('<script>alert(1)</script>', '日本語', '\\x1B', '1 step was left out'):
+        for words in ('<script>alert(1)</script>', '日本語', '\\x1B', '1 step was left out', 'Advice of the run'):
             self.assertIn(words, page.text)
         browser_loads(self, os.path.join(folder, 'report.html'))
 
