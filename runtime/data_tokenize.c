@@ -1,6 +1,7 @@
 // muse-data tokenize: a ring of files. The main thread walks the folders, hands files to the workers and takes the
 // results back in the same order, so the output is the same for any number of threads and memory stays bounded:
 //   walk -> [slot][slot][slot]... -> workers read and tokenize -> the oldest slot is written, then used again
+#include "corpus/documents.h"
 #include "ir/base/hash.h"
 #include "ir/base/io.h"
 #include "runtime/data_commands.h"
@@ -17,13 +18,15 @@
 
 enum { SLOTS_PER_THREAD = 4, MAX_THREADS = 256 };
 #define SLOT_BYTES (1u << 20)          // longer texts are streamed by the main thread, without a slot
+#define MAX_RECORD (16u << 20)         // text of a line of JSON
 #define MAX_KNOWN_DOCUMENTS (1u << 22) // of the duplicate check: 64 MiB
 
 typedef enum SlotState { SLOT_FREE, SLOT_QUEUED, SLOT_DONE } SlotState;
 
 typedef struct Slot {
   SlotState state;
-  char *path;
+  char *path;        // of a text file, or
+  MuseStr text;      // a document of a JSONL file
   MuseTextVerdict verdict;
   MuseTokenIds ids;
   MuseHash hash;     // of the text
@@ -53,8 +56,9 @@ typedef struct Job {
 // ---- workers
 
 static void tokenize_slot(const Job *job, Slot *slot) {
-  MuseStr text = {0};
-  slot->verdict = muse_text_read(slot->path, SLOT_BYTES, &text);
+  MuseStr text = slot->text;
+  slot->text = (MuseStr){0};
+  slot->verdict = slot->path ? muse_text_read(slot->path, SLOT_BYTES, &text) : MUSE_TEXT_OK;
   slot->bytes = text.len;
   if (slot->verdict == MUSE_TEXT_OK) {
     slot->hash = muse_hash128(text.data, text.len);
@@ -186,7 +190,7 @@ static MuseStatus write_slot(Job *job, Slot *slot, MuseDiag *diag) {
   job->n_files++;
   if (slot->status != MUSE_OK) {
     muse_error(diag, slot->status, "%s", muse_diag_message(slot->diag, 0));
-    return tell_file(slot->path, slot->status, diag);
+    return tell_file(slot->path ? slot->path : "a line of a JSONL file", slot->status, diag);
   }
   if (verdict == MUSE_TEXT_TOO_LARGE) {
     MUSE_TRY(write_large(job, slot->path, &verdict, diag));
@@ -231,19 +235,58 @@ static MuseStatus write_oldest(Job *job, MuseDiag *diag) {
   return status;
 }
 
-static MuseStatus queue_file(void *user, const char *path, MuseDiag *diag) {
-  Job *job = user;
+// Queues a text file, or a document whose text is moved from *io_text.
+static MuseStatus queue_slot(Job *job, const char *path, MuseStr *io_text, MuseDiag *diag) {
   if (*job->options->stop) return MUSE_ERR_STOPPED;
   if (job->queued - job->written == job->n_slots) MUSE_TRY(write_oldest(job, diag));
   if (job->full) return MUSE_ERR_NO_FIT; // ends the walk; the caller knows why
   pthread_mutex_lock(&job->mutex);
   Slot *slot = &job->slots[job->queued % job->n_slots];
-  slot->path = strdup(path);
+  slot->path = path ? strdup(path) : NULL;
+  if (io_text) slot->text = *io_text, *io_text = (MuseStr){0};
   slot->state = SLOT_QUEUED;
   job->queued++;
   pthread_cond_signal(&job->work);
   pthread_mutex_unlock(&job->mutex);
   return MUSE_OK;
+}
+
+// Every line of a JSONL file is a document: its "text".
+static MuseStatus queue_records(Job *job, const char *path, MuseDiag *diag) {
+  uint64_t limit = job->options->max_document < MAX_RECORD ? job->options->max_document : MAX_RECORD;
+  if (muse_tokenizer_max_text(job->tokenizer) < limit) limit = muse_tokenizer_max_text(job->tokenizer);
+  MuseRecordForm record = {.columns = {"text"}, .required = {true}, .n_columns = 1, .parts = {{NULL, 0, 0, 0}}, .n_parts = 1};
+  MuseDocumentForm form = {&record, NULL, limit};
+  MuseDocuments *documents;
+  MUSE_TRY(muse_documents_open(path, MUSE_FILE_JSONL, &form, &documents, diag));
+  static const MuseTextVerdict verdicts[MUSE_N_DOCUMENT_VERDICTS] = {
+      [MUSE_DOCUMENT_EMPTY] = MUSE_TEXT_EMPTY,           [MUSE_DOCUMENT_NOT_TEXT] = MUSE_TEXT_BINARY,
+      [MUSE_DOCUMENT_TOO_LARGE] = MUSE_TEXT_TOO_LARGE,   [MUSE_DOCUMENT_DAMAGED] = MUSE_TEXT_DAMAGED,
+      [MUSE_DOCUMENT_UNREADABLE] = MUSE_TEXT_UNREADABLE,
+  };
+  MuseStr text = {0};
+  MuseStatus status = MUSE_OK;
+  while (status == MUSE_OK) {
+    MuseDocumentVerdict verdict;
+    status = muse_documents_next(documents, &text, &verdict, diag);
+    if (status != MUSE_OK || verdict == MUSE_DOCUMENT_END) break;
+    if (verdict == MUSE_DOCUMENT_OK) status = queue_slot(job, NULL, &text, diag);
+    else job->n_files++, job->n_verdicts[verdicts[verdict]]++;
+  }
+  muse_str_free(&text);
+  muse_documents_close(documents);
+  return status;
+}
+
+static bool is_jsonl(const char *path) {
+  static const char *const endings[] = {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"};
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+    if (muse_str_ends_with(path, endings[i])) return true;
+  return false;
+}
+
+static MuseStatus queue_file(void *user, const char *path, MuseDiag *diag) {
+  return is_jsonl(path) ? queue_records(user, path, diag) : queue_slot(user, path, NULL, diag);
 }
 
 static MuseStatus run_threads(Job *job, MuseDiag *diag) {
@@ -271,6 +314,7 @@ static MuseStatus run_threads(Job *job, MuseDiag *diag) {
   for (uint64_t i = 0; i < job->n_slots; i++) {
     free(job->slots[i].path);
     muse_diag_destroy(job->slots[i].diag);
+    muse_str_free(&job->slots[i].text);
     muse_vec_free(&job->slots[i].ids);
   }
   free(job->slots);

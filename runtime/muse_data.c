@@ -1,10 +1,11 @@
-// muse-data: makes token sets from text, shows what they hold, and mixes them.
+// muse-data: gets text, makes token sets of it, shows what they hold, and mixes them.
 #include "runtime/data_commands.h"
 
 #include "ir/base/str.h"
 #include "runtime/recipe.h"
 #include "runtime/signals.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,93 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
   }
   muse_text_list_free(&o.inputs);
   muse_text_list_free(&o.endings);
+  return status;
+}
+
+static MuseStatus run_fetch(int argc, char **argv, MuseDiag *diag) {
+  MuseFetchOptions o = {.output = "data", .via = "auto", .retry_seconds = 1};
+  bool help = false;
+  const MuseOption table[] = {
+      {"max-samples", 'n', MUSE_OPT_INT, "N", "Fetches N documents of each set (all).", &o.max_samples},
+      {"output", 'o', MUSE_OPT_TEXT, "DIR", "Puts the text into DIR/text/NAME (data).", &o.output},
+      {"tokenize", 't', MUSE_OPT_TEXT, "KIND", "Makes the token set DIR/NAME too, with this tokenizer.", &o.tokenizer},
+      {"datasets", 0, MUSE_OPT_TEXT, "FILE", "The file that declares the sets (configs/datasets.yaml).", &o.datasets},
+      {"list", 0, MUSE_OPT_FLAG, NULL, "Lists the sets that are declared.", &o.list},
+      {"via", 0, MUSE_OPT_TEXT, "WAY",
+       "rows: from the hub's viewer, 100 at a time; files: whole files; auto: rows for few samples, else files.", &o.via},
+      {"viewer", 0, MUSE_OPT_TEXT, "URL", "The hub's dataset viewer (HF_ENDPOINT with datasets-server. before its name).",
+       &o.viewer},
+      {"discard", 0, MUSE_OPT_FLAG, NULL, "Removes each downloaded file from the cache once its text is out.", &o.discard},
+      {"force", 'f', MUSE_OPT_FLAG, NULL, "Replaces another choice of a set that is there.", &o.replace},
+      {"else-from", 0, MUSE_OPT_LIST, "PATH",
+       "When the hub cannot be reached, makes the set machine_text from the text in PATH instead; may be repeated.",
+       &o.else_from},
+      {"retry-wait", 0, MUSE_OPT_REAL, "SECONDS", "Waits so long before a second try, then twice as long (1).",
+       &o.retry_seconds},
+      {"quiet", 'q', MUSE_OPT_FLAG, NULL, "No progress on the terminal.", &o.quiet},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Prints the summary as JSON, one line a set.", &o.json},
+      {NULL},
+  };
+  MuseStatus status = muse_options_parse(argc, argv, table, &o.names, &help, diag);
+  if (status == MUSE_OK && help) {
+    muse_options_help(table, "muse-data fetch [options] NAME...",
+                      "Fetches data sets from the hub as documents, one a line. HF_TOKEN, HF_ENDPOINT, HF_HOME and "
+                      "HF_HUB_OFFLINE mean what they mean to the hub's own tools.", stdout);
+  } else if (status == MUSE_OK) {
+    if (o.names.len == 0 && !o.list)
+      status = muse_error(diag, MUSE_ERR_INPUT, "name at least one data set; --list shows them");
+    else if (o.max_samples < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--max-samples takes a number from 0 on");
+    else if (o.retry_seconds < 0 || o.retry_seconds > 60)
+      status = muse_error(diag, MUSE_ERR_INPUT, "--retry-wait takes seconds from 0 to 60");
+    else if (!*o.output) status = muse_error(diag, MUSE_ERR_INPUT, "-o takes the name of a folder");
+    else o.stop = muse_catch_stop(NULL), status = muse_data_fetch(&o, stdout, diag);
+  }
+  muse_text_list_free(&o.names);
+  muse_text_list_free(&o.else_from);
+  return status;
+}
+
+static MuseStatus run_import(int argc, char **argv, MuseDiag *diag) {
+  MuseImportOptions o = {.column = "text", .max_document = (uint64_t)64 << 20};
+  bool help = false;
+  const MuseOption table[] = {
+      {"output", 'o', MUSE_OPT_TEXT, "DIR", "Writes DIR/train and DIR/validation.", &o.output},
+      {"validation", 0, MUSE_OPT_REAL, "SHARE", "Sets this share of the documents aside, chosen by their hash (0.01).",
+       &o.validation},
+      {"column", 'c', MUSE_OPT_TEXT, "NAME", "The text of JSONL and Parquet records (text).", &o.column},
+      {"template", 0, MUSE_OPT_TEXT, "TEXT",
+       "How records become text: {column}, [left out when a column in it is empty].", &o.form},
+      {"encoding", 0, MUSE_OPT_TEXT, "NAME", "The encoding of files that are not UTF-8: shift_jis, euc-jp, ...",
+       &o.encoding},
+      {"nfkc", 0, MUSE_OPT_FLAG, NULL, "Normalises text (NFKC): full-width letters become plain ones, ...", &o.nfkc},
+      {"keep-duplicates", 0, MUSE_OPT_FLAG, NULL, "Keeps documents that equal an earlier one.", &o.keep_duplicates},
+      {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (64 MiB, at most 1 GiB).", &o.max_document},
+      {"max-documents", 'n', MUSE_OPT_INT, "N", "Stops after N documents.", &o.max_documents},
+      {"any-name", 0, MUSE_OPT_FLAG, NULL, "Takes files of folders whatever their names end with.", &o.any_name},
+      {"force", 'f', MUSE_OPT_FLAG, NULL, "Replaces an output that is there.", &o.replace},
+      {"quiet", 'q', MUSE_OPT_FLAG, NULL, "No progress on the terminal.", &o.quiet},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Prints the summary as JSON.", &o.json},
+      {NULL},
+  };
+  o.validation = 0.01;
+  MuseStatus status = muse_options_parse(argc, argv, table, &o.inputs, &help, diag);
+  if (status == MUSE_OK && help) {
+    muse_options_help(table, "muse-data import [options] PATH... -o DIR",
+                      "Makes documents, one a line, from folders of .txt, .md, .jsonl and .parquet files, compressed "
+                      "(.gz, .zst) or not.", stdout);
+  } else if (status == MUSE_OK) {
+    if (o.inputs.len == 0) status = muse_error(diag, MUSE_ERR_INPUT, "name at least one folder or file");
+    else if (!o.output || !is_file_name(o.output))
+      status = muse_error(diag, MUSE_ERR_INPUT, "say with -o DIR which folder the documents go to");
+    else if (!(o.validation >= 0 && o.validation < 1))
+      status = muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to below 1");
+    else if (o.max_documents < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--max-documents takes a number from 0 on");
+    else if (o.max_document == 0 || o.max_document > (uint64_t)1 << 30)
+      status = muse_error(diag, MUSE_ERR_INPUT, "--max-document takes a size up to 1GiB");
+    else if (!*o.column) status = muse_error(diag, MUSE_ERR_INPUT, "--column takes the name of a column");
+    else o.stop = muse_catch_stop(NULL), status = muse_data_import(&o, stdout, diag);
+  }
+  muse_text_list_free(&o.inputs);
   return status;
 }
 
@@ -124,16 +212,19 @@ static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
 }
 
 static const MuseCommand commands[] = {
+    {"fetch", run_fetch, "fetches data sets from the hub"},
+    {"import", run_import, "makes documents of files and folders of one's own"},
     {"tokenize", run_tokenize, "makes a token set from folders and files"},
     {"tokenizer", muse_data_tokenizer, "shows, uses and trains tokenizers"},
     {"inspect", run_inspect, "shows what a token set holds"},
     {"recipe", run_recipe, "mixes token sets for training, by questions or flags"},
     {0},
 };
-static const MuseProgram program = {"muse-data", "Makes token sets from text, and shows what they hold.", commands};
+static const MuseProgram program = {"muse-data", "Gets text, makes token sets of it, and shows what they hold.", commands};
 
 int main(int argc, char **argv) {
   muse_program_start();
+  signal(SIGXFSZ, SIG_IGN); // a file that grows beyond a limit is a failed write, with its sentence
   MuseDiag *diag = muse_diag_create();
   return muse_program_end(muse_program_run(&program, argc, argv, diag), diag);
 }

@@ -1,17 +1,15 @@
 // Text files: a sorted walk through folders, and a reader that decompresses and checks the encoding as it goes.
 #include "runtime/text_files.h"
 
+#include "corpus/unpack.h"
 #include "ir/base/vec.h"
 #include "runtime/tokenizer.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
 
 enum { PIECE_BYTES = 65536, MAX_FOLDER_DEPTH = 256 };
 
@@ -57,26 +55,15 @@ static bool check_text(Utf8Check *c, const unsigned char *p, size_t n) {
   return true;
 }
 
-// Opens a regular file through zlib, which passes plain files on as they are.
-static gzFile open_text(const char *path) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  struct stat st;
-  if (fd < 0) return NULL;
-  gzFile file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? gzdopen(fd, "rb") : NULL;
-  if (!file) close(fd);
-  return file;
-}
-
-static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t),
+static MuseTextVerdict stream(MuseUnpack *file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t),
                               void *user) {
   char buffer[PIECE_BYTES];
   Utf8Check check = {0};
   uint64_t total = 0;
   for (;;) {
-    int n = gzread(file, buffer, sizeof buffer), error;
-    gzerror(file, &error);
-    if (error == Z_ERRNO) return MUSE_TEXT_UNREADABLE;
-    if (n < 0 || (error != Z_OK && error != Z_STREAM_END)) return MUSE_TEXT_DAMAGED;
+    int64_t n = muse_unpack_read(file, buffer, sizeof buffer);
+    if (n == MUSE_UNPACK_UNREADABLE) return MUSE_TEXT_UNREADABLE;
+    if (n < 0) return MUSE_TEXT_DAMAGED;
     if (n == 0) break;
     total += (uint64_t)n;
     if (!check_text(&check, (unsigned char *)buffer, (size_t)n)) return MUSE_TEXT_BINARY;
@@ -89,10 +76,10 @@ static MuseTextVerdict stream(gzFile file, uint64_t max_bytes, bool (*piece)(voi
 
 MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes,
                                  bool (*piece)(void *user, const char *text, size_t n), void *user) {
-  gzFile file = open_text(path);
+  MuseUnpack *file = muse_unpack_open(path);
   if (!file) return MUSE_TEXT_UNREADABLE;
   MuseTextVerdict verdict = stream(file, max_bytes, piece, user);
-  gzclose(file);
+  muse_unpack_close(file);
   return verdict;
 }
 
@@ -118,9 +105,9 @@ static bool has_ending(const Walk *w, const char *name) {
   if (w->endings->len == 0) return true;
   for (int i = 0; i < w->endings->len; i++) {
     if (muse_str_ends_with(name, w->endings->data[i])) return true;
-    size_t n = strlen(name), m = strlen(w->endings->data[i]);
-    if (n >= m + 3 && memcmp(name + n - 3, ".gz", 3) == 0 && memcmp(name + n - 3 - m, w->endings->data[i], m) == 0)
-      return true;
+    size_t n = strlen(name), m = strlen(w->endings->data[i]), packed = muse_str_ends_with(name, ".zst") ? 4 : 3;
+    if (packed == 3 && !muse_str_ends_with(name, ".gz")) continue;
+    if (n >= m + packed && memcmp(name + n - packed - m, w->endings->data[i], m) == 0) return true;
   }
   return false;
 }

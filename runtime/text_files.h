@@ -7,15 +7,15 @@
 
 #include <stdint.h>
 
-// Finding text under folders and reading it. Text is any regular file that is valid UTF-8 without NUL, gzip-compressed
-// or not; it never matters what a file is called.
+// Finding text under folders and reading it. Text is any regular file that is valid UTF-8 without NUL, compressed with
+// gzip or zstd or not; it never matters what a file is called.
 
 typedef enum MuseTextVerdict {
   MUSE_TEXT_OK,
   MUSE_TEXT_EMPTY,
   MUSE_TEXT_BINARY,     // a NUL, or not UTF-8
   MUSE_TEXT_UNREADABLE, // no permission, gone, an I/O error
-  MUSE_TEXT_DAMAGED,    // gzip data that does not decompress
+  MUSE_TEXT_DAMAGED,    // gzip or zstd data that does not decompress
   MUSE_TEXT_TOO_LARGE,  // longer than the limit of the call
   MUSE_TEXT_STOPPED,    // the callback returned false
   MUSE_N_TEXT_VERDICTS
@@ -32,7 +32,8 @@ MuseTextVerdict muse_text_read(const char *path, uint64_t max_bytes, MuseStr *ou
 
 // Calls `found` for every regular file under each path, in the order of the paths and within a folder in byte order of
 // the names, so that the same tree always gives the same list. Symbolic links inside folders and names that start with
-// a dot are left out. `endings` (may be empty): only names with one of these endings, which may be followed by ".gz".
+// a dot are left out. `endings` (may be empty): only names with one of these endings, which may be followed by ".gz" or
+// ".zst".
 // Stops when `found` returns another status than MUSE_OK, and returns that. MUSE_ERR_INPUT when a path does not exist.
 MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings,
                           MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user,
