@@ -1,5 +1,8 @@
 # The user's verbs. The build itself is Meson's (meson.build); scripts/ hold what a verb does in more than a line.
 BUILD ?= build
+# Of data and data-ja: documents of each set, 0 for all of them; how they become tokens.
+SAMPLES ?= 100000
+TOKENIZER ?= bytes
 PREFIX ?= /usr/local
 
 # The way to a model of one's own. ARGS is added to the call, such as make train-compressed ARGS="--device cuda --resume".
@@ -9,10 +12,13 @@ CONFIG_1B ?= configs/phase8_1b.yaml
 CONFIG_10B ?= configs/phase8_10b_rtx3080.yaml
 RUN ?= runs/phase8_1b
 
-.PHONY: help build quickstart recipe report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
+.PHONY: help build quickstart data-lite data data-ja recipe report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
 
 help:
 	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
+	@echo "make data-lite         fetch 1,000 documents of cosmopedia (or, offline, use the text on this machine)"
+	@echo "make data              fetch the English and code sets, SAMPLES=$(SAMPLES) documents of each (0: all)"
+	@echo "make data-ja           fetch the Japanese sets"
 	@echo "make recipe            what to train on: questions, in English or Japanese, about the token sets in data/"
 	@echo "make compress-1b       the compressed 1B model to start from (0.4 GB, seconds)"
 	@echo "make compress-10b      the same of 10B (2.0 GB, a minute)"
@@ -34,6 +40,18 @@ quickstart: build
 	@scripts/quickstart.sh $(BUILD)
 
 # Each verb is one call of a program, which is shown, and so serves without make, too.
+# What is there already is not fetched again.
+data-lite: build
+	$(BUILD)/muse-data fetch cosmopedia --max-samples 1000 --tokenize $(TOKENIZER) $(ARGS) \
+	  --else-from /usr/share/doc --else-from /usr/share/common-licenses
+
+data: build
+	$(BUILD)/muse-data fetch cosmopedia evol_instruct_code wikitext103 arxiv_abstracts factuality_source \
+	  --max-samples $(SAMPLES) --tokenize $(TOKENIZER) $(ARGS)
+
+data-ja: build
+	$(BUILD)/muse-data fetch wiki_ja japanese_instruct mc4_ja --max-samples $(SAMPLES) --tokenize $(TOKENIZER) $(ARGS)
+
 recipe: build
 	$(BUILD)/muse-data recipe -o $(RECIPE) $(ARGS)
 

@@ -68,7 +68,8 @@ static MuseStatus read_set(Reader *r, const MuseYamlNode *node, MuseDataset *set
   *set = (MuseDataset){.name = node->key->text, .config = "default", .split = "train", .revision = "main",
                        .loc = node->key->loc};
   if (!is_word(set->name, "_-.") || strlen(set->name) > MAX_NAME)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc, "a set's name is made of letters, digits, '_', '-' and '.'");
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc,
+                         "a set's name is made of letters, digits, '_', '-' and '.'");
   if (node->kind != MUSE_YAML_MAPPING)
     return muse_error_at(r->diag, MUSE_ERR_INPUT, node->loc, "a set is a mapping with the keys hub and text");
   int n_forms = 0;
@@ -81,10 +82,13 @@ static MuseStatus read_set(Reader *r, const MuseYamlNode *node, MuseDataset *set
     if (of_field != MUSE_OK) status = of_field;
   }
   MUSE_TRY(status);
-  if (!set->hub || !is_word(set->hub, "_-./") || !strchr(set->hub, '/') || strchr(set->hub, '/') != strrchr(set->hub, '/'))
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc, "'%s' needs 'hub: OWNER/NAME', its id on the hub", set->name);
+  if (!set->hub || !is_word(set->hub, "_-./") || !strchr(set->hub, '/') ||
+      strchr(set->hub, '/') != strrchr(set->hub, '/'))
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc, "'%s' needs 'hub: OWNER/NAME', its id on the hub",
+                         set->name);
   if (n_forms != 1)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc, "'%s' needs either 'text: COLUMN' or 'template: ...'", set->name);
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc, "'%s' needs either 'text: COLUMN' or 'template: ...'",
+                         set->name);
   if (!is_word(set->revision, "_-./") || !is_word(set->config, "_-.") || !is_word(set->split, "_-."))
     return muse_error_at(r->diag, MUSE_ERR_INPUT, set->loc,
                          "'%s': config, split and revision are made of letters, digits, '_', '-', '.'", set->name);
@@ -151,8 +155,9 @@ MuseStatus muse_datasets_find(const MuseDatasets *d, const char *name, const Mus
     if (nearest)
       status = muse_error(diag, MUSE_ERR_INPUT, "no data set '%s' is known; did you mean '%s'?", name, nearest);
     else
-      status = muse_error(diag, MUSE_ERR_INPUT, "no data set '%s' is known; known are %s (configs/datasets.yaml declares them)",
-                          name, all.data);
+      status =
+          muse_error(diag, MUSE_ERR_INPUT,
+                     "no data set '%s' is known; known are %s (configs/datasets.yaml declares them)", name, all.data);
   }
   muse_str_free(&all);
   free(names);

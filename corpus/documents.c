@@ -27,7 +27,7 @@ struct MuseDocuments {
 
 const char *muse_document_verdict_name(MuseDocumentVerdict verdict) {
   static const char *const names[MUSE_N_DOCUMENT_VERDICTS] = {
-      "text", "no text", "not UTF-8 text", "too large", "damaged", "unreadable",
+      "text", "no text", "not UTF-8 text", "too large", "no JSON object", "damaged", "unreadable",
   };
   return names[verdict];
 }
@@ -38,9 +38,11 @@ static bool ends_with(const char *name, size_t n, const char *ending) {
 }
 
 MuseFileKind muse_file_kind(const char *name) {
-  static const struct { const char *ending; MuseFileKind kind; } endings[] = {
-      {".txt", MUSE_FILE_TEXT},     {".md", MUSE_FILE_TEXT},      {".text", MUSE_FILE_TEXT}, {".markdown", MUSE_FILE_TEXT},
-      {".jsonl", MUSE_FILE_JSONL}, {".ndjson", MUSE_FILE_JSONL}, {".json", MUSE_FILE_JSONL},
+  static const struct { const char *ending; MuseFileKind kind;
+  } endings[] = {
+      {".txt", MUSE_FILE_TEXT},      {".md", MUSE_FILE_TEXT},     {".text", MUSE_FILE_TEXT},
+      {".markdown", MUSE_FILE_TEXT}, {".jsonl", MUSE_FILE_JSONL}, {".ndjson", MUSE_FILE_JSONL},
+      {".json", MUSE_FILE_JSONL},
   };
   size_t n = strlen(name);
   if (ends_with(name, n, ".parquet")) return MUSE_FILE_PARQUET;
@@ -183,7 +185,7 @@ static MuseStatus next_json(MuseDocuments *d, MuseStr *out, MuseDocumentVerdict 
   json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
   MuseStatus status = MUSE_OK;
   if (json_is_object(object)) status = append_object(d, object, out, diag);
-  else *out_verdict = MUSE_DOCUMENT_DAMAGED;
+  else *out_verdict = MUSE_DOCUMENT_NO_JSON;
   json_decref(object);
   return status;
 }

@@ -16,7 +16,8 @@ typedef enum MuseDocumentVerdict {
   MUSE_DOCUMENT_EMPTY,      // no text: an empty file, a record whose columns are null or empty
   MUSE_DOCUMENT_NOT_TEXT,   // not UTF-8 (nor what --encoding says), or with a NUL
   MUSE_DOCUMENT_TOO_LARGE,
-  MUSE_DOCUMENT_DAMAGED,    // a line that is no JSON object; compressed data that does not unpack (then the last)
+  MUSE_DOCUMENT_NO_JSON,    // a line that is no JSON object
+  MUSE_DOCUMENT_DAMAGED,    // compressed data that does not unpack (then the last)
   MUSE_DOCUMENT_UNREADABLE, // an I/O error (then the last)
   MUSE_DOCUMENT_END,
   MUSE_N_DOCUMENT_VERDICTS = MUSE_DOCUMENT_END
@@ -37,8 +38,8 @@ typedef struct MuseDocuments MuseDocuments;
 MuseStatus muse_documents_open(const char *path, MuseFileKind kind, const MuseDocumentForm *form,
                                MuseDocuments **out_documents, MuseDiag *diag);
 void muse_documents_close(MuseDocuments *documents); // NULL is allowed
-// The next document: its text, valid UTF-8 without NUL, replaces *out_text when the verdict is OK. Fails where a file is
-// damaged so that nothing after it can be read, or where the first line of a JSONL file lacks a column.
+// The next document: its text, valid UTF-8 without NUL, replaces *out_text when the verdict is OK. Fails where a file
+// is damaged so that nothing after it can be read, or where the first line of a JSONL file lacks a column.
 MuseStatus muse_documents_next(MuseDocuments *documents, MuseStr *out_text, MuseDocumentVerdict *out_verdict,
                                MuseDiag *diag);
 

@@ -169,7 +169,8 @@ static MuseStatus attempt(MuseHttp *h, const char *first_url, Sink *s, const cha
       break;
     }
     if (muse_str_starts_with(url.data, "https:") && !muse_str_starts_with(next, "https:")) {
-      status = muse_error(diag, MUSE_ERR_FAILED, "'%s' redirects from https to '%s'; that is not followed", first_url, next);
+      status =
+          muse_error(diag, MUSE_ERR_FAILED, "'%s' redirects from https to '%s'; that is not followed", first_url, next);
       break;
     }
     MuseStr copy = {0};
@@ -196,8 +197,9 @@ static bool may_pass(CURLcode code, int answer) {
 
 static MuseStatus transfer_failed(const Sink *s, const char *url, CURLcode code, MuseDiag *diag) {
   if (s->write_error)
-    return muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s; what has come is kept, and the same command goes on from there",
-                      s->part, strerror(s->write_error));
+    return muse_error(diag, MUSE_ERR_FAILED,
+                      "cannot write '%s': %s; what has come is kept, and the same command goes on from there", s->part,
+                      strerror(s->write_error));
   if (s->too_long)
     return muse_error(diag, MUSE_ERR_FAILED, "'%s' sends more than the %llu bytes it should have", url,
                       (unsigned long long)(s->fd >= 0 ? s->size : s->max_bytes));
@@ -205,7 +207,8 @@ static MuseStatus transfer_failed(const Sink *s, const char *url, CURLcode code,
 }
 
 // What to do about an attempt that failed: wait, or give up with a sentence.
-static MuseStatus before_next_try(MuseHttp *h, const Sink *s, const char *url, CURLcode code, int n_tries, MuseDiag *diag) {
+static MuseStatus before_next_try(MuseHttp *h, const Sink *s, const char *url, CURLcode code, int n_tries,
+                                  MuseDiag *diag) {
   h->unreachable = is_network_down(code);
   MuseStr why = {0};
   if (code != CURLE_OK) muse_str_append(&why, curl_easy_strerror(code));
@@ -217,7 +220,8 @@ static MuseStatus before_next_try(MuseHttp *h, const Sink *s, const char *url, C
   if (n_tries >= (h->unreachable ? MAX_UNREACHABLE_TRIES : MAX_TRIES))
     status = muse_error(diag, MUSE_ERR_FAILED, "'%s': %s, %d times; try again later", url, why.data, n_tries);
   else if (wait > MAX_WAIT_SECONDS)
-    status = muse_error(diag, MUSE_ERR_FAILED, "'%s': %s and asks to come back in %.0f s; try again then", url, why.data, wait);
+    status = muse_error(diag, MUSE_ERR_FAILED, "'%s': %s and asks to come back in %.0f s; try again then", url,
+                        why.data, wait);
   else status = wait_seconds(h, wait, why.data, diag);
   muse_str_free(&why);
   return status;
@@ -295,7 +299,8 @@ static void write_etag(const char *path, const MuseStr *etag) {
   if (fclose(f) != 0 || !ok) unlink(path);
 }
 
-MuseStatus muse_http_download(MuseHttp *h, const char *url, const char *part, uint64_t size, int *out_code, MuseDiag *diag) {
+MuseStatus muse_http_download(MuseHttp *h, const char *url, const char *part, uint64_t size, int *out_code,
+                              MuseDiag *diag) {
   int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   struct stat st;
   if (fd < 0 || fstat(fd, &st) != 0) {

@@ -36,7 +36,8 @@ void muse_http_destroy(MuseHttp *http); // NULL is allowed
 
 // MUSE_OK with any code that is an answer (200, 401, 404, ...). MUSE_ERR_FAILED when there is none, or server errors do
 // not pass; MUSE_ERR_STOPPED.
-MuseStatus muse_http_get(MuseHttp *http, const char *url, uint64_t max_bytes, MuseHttpAnswer *out_answer, MuseDiag *diag);
+MuseStatus muse_http_get(MuseHttp *http, const char *url, uint64_t max_bytes, MuseHttpAnswer *out_answer,
+                         MuseDiag *diag);
 
 // Downloads to the file `part`, going on from the bytes it already holds: with Range, and If-Range where `part`.etag
 // remembers which file they are of. `size` is that of the whole file. After MUSE_OK *out_code is the answer, and with

@@ -42,10 +42,11 @@ MuseStatus muse_hub_refused(const MuseHub *hub, const MuseDataset *set, const ch
                       "a token of yours",
                       set->hub, code, hub->endpoint, set->hub);
   case 404:
-    return muse_error(diag, MUSE_ERR_INPUT,
-                      "the hub has no '%s' with this revision and config ('%s' answers 404); correct the entry of '%s' in the "
-                      "file of data sets, or set HF_TOKEN if the set is private",
-                      set->hub, url, set->name);
+    return muse_error(
+        diag, MUSE_ERR_INPUT,
+        "the hub has no '%s' with this revision and config ('%s' answers 404); correct the entry of '%s' in the "
+        "file of data sets, or set HF_TOKEN if the set is private",
+        set->hub, url, set->name);
   default: {
     json_t *root = body ? json_loads(body, 0, NULL) : NULL;
     const char *error = json_string_value(json_object_get(root, "error"));
@@ -87,8 +88,8 @@ static MuseStatus offline_commit(const MuseHub *hub, const MuseDataset *set, Mus
   }
   if (status != MUSE_OK || !is_hex(muse_str_text(out), 40))
     status = muse_error(diag, MUSE_ERR_FAILED,
-                        "'%s' is not in the cache %s, and HF_HUB_OFFLINE forbids to fetch it; unset HF_HUB_OFFLINE", set->hub,
-                        hub->cache);
+                        "'%s' is not in the cache %s, and HF_HUB_OFFLINE forbids to fetch it; unset HF_HUB_OFFLINE",
+                        set->hub, hub->cache);
   muse_str_free(&path);
   return status;
 }
@@ -253,11 +254,12 @@ MuseStatus muse_hub_list(const MuseHub *hub, const MuseDataset *set, const char 
     status = list_online(hub, set, commit, out_files, diag);
   }
   if (status == MUSE_OK && out_files->len == 0)
-    status = muse_error(diag, hub->offline ? MUSE_ERR_FAILED : MUSE_ERR_INPUT,
-                        hub->offline ? "the cache has no files of '%s' with config '%s' and split '%s'; unset HF_HUB_OFFLINE"
-                                     : "'%s' has no files for config '%s' and split '%s'; correct its entry in the file of "
-                                       "data sets",
-                        set->hub, set->config, set->split);
+    status =
+        muse_error(diag, hub->offline ? MUSE_ERR_FAILED : MUSE_ERR_INPUT,
+                   hub->offline ? "the cache has no files of '%s' with config '%s' and split '%s'; unset HF_HUB_OFFLINE"
+                                : "'%s' has no files for config '%s' and split '%s'; correct its entry in the file of "
+                                  "data sets",
+                   set->hub, set->config, set->split);
   if (status == MUSE_OK) qsort(out_files->data, out_files->len, sizeof *out_files->data, by_path);
   else muse_hub_files_free(out_files);
   return status;
@@ -275,7 +277,8 @@ static bool is_cut(json_t *entry, const char *column) {
 }
 
 static MuseStatus give_row(const MuseDataset *set, const char *url, json_t *entry,
-                           MuseStatus (*row)(void *, const char *, size_t, bool, MuseDiag *), void *user, MuseDiag *diag) {
+                           MuseStatus (*row)(void *, const char *, size_t, bool, MuseDiag *), void *user,
+                           MuseDiag *diag) {
   MuseSlice values[MUSE_RECORD_MAX_COLUMNS];
   json_t *cells = json_object_get(entry, "row");
   bool cut = false;
@@ -283,8 +286,9 @@ static MuseStatus give_row(const MuseDataset *set, const char *url, json_t *entr
     const char *column = set->form.columns[i];
     json_t *cell = json_object_get(cells, column);
     if (!cell)
-      return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no column '%s'; correct the entry of '%s' in the file of data sets",
-                        set->hub, column, set->name);
+      return muse_error(diag, MUSE_ERR_INPUT,
+                        "'%s' has no column '%s'; correct the entry of '%s' in the file of data sets", set->hub, column,
+                        set->name);
     values[i] = (MuseSlice){json_string_value(cell), json_string_length(cell)};
     cut |= is_cut(entry, column);
   }
@@ -296,8 +300,8 @@ static MuseStatus give_row(const MuseDataset *set, const char *url, json_t *entr
 }
 
 MuseStatus muse_hub_rows(const MuseHub *hub, const MuseDataset *set, int64_t first, int64_t n, MuseStr *io_revision,
-                         MuseStatus (*row)(void *, const char *, size_t, bool, MuseDiag *), void *user, int64_t *out_n_rows,
-                         MuseRowsVerdict *out_verdict, MuseDiag *diag) {
+                         MuseStatus (*row)(void *, const char *, size_t, bool, MuseDiag *), void *user,
+                         int64_t *out_n_rows, MuseRowsVerdict *out_verdict, MuseDiag *diag) {
   MuseStr url = {0};
   *out_n_rows = 0;
   *out_verdict = MUSE_ROWS_OK;

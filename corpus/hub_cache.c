@@ -16,7 +16,8 @@
 void muse_hub_cache_path(const MuseHub *hub, const MuseDataset *set, MuseStr *out, const char *kind, const char *name,
                          const char *more) {
   const char *slash = strchr(set->hub, '/');
-  muse_str_appendf(out, "%s/datasets--%.*s--%s/%s/%s", hub->cache, (int)(slash - set->hub), set->hub, slash + 1, kind, name);
+  muse_str_appendf(out, "%s/datasets--%.*s--%s/%s/%s", hub->cache, (int)(slash - set->hub), set->hub, slash + 1, kind,
+                   name);
   if (more) muse_str_appendf(out, "/%s", more);
 }
 
@@ -135,7 +136,8 @@ MuseStatus muse_hub_file(const MuseHub *hub, const MuseDataset *set, const char 
   struct stat st;
   if (stat(out_path->data, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == file->size) return MUSE_OK;
   if (hub->offline)
-    return muse_error(diag, MUSE_ERR_FAILED, "'%s' is not in the cache, and HF_HUB_OFFLINE forbids to fetch it", file->path);
+    return muse_error(diag, MUSE_ERR_FAILED, "'%s' is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
+                      file->path);
   MuseStr blob = {0};
   muse_hub_cache_path(hub, set, &blob, "blobs", file->hash, NULL);
   MuseStatus status = MUSE_OK;

@@ -112,7 +112,8 @@ static MuseStatus read_footer(MuseParquet *f, MuseDiag *diag) {
   f->footer = malloc(bytes + 1u);
   if (!f->footer) muse_out_of_memory(bytes + 1u);
   f->footer_bytes = bytes;
-  if (!f->source.read(f->source.user, size - 8 - bytes, f->footer, bytes)) return damaged(f, "its footer is unreadable", diag);
+  if (!f->source.read(f->source.user, size - 8 - bytes, f->footer, bytes))
+    return damaged(f, "its footer is unreadable", diag);
   MuseThrift t = {f->footer, f->footer + bytes, false, false};
   int id = 0;
   f->n_rows = -1;
@@ -281,7 +282,8 @@ static MuseStatus start_group(MuseParquet *f, MuseDiag *diag) {
       n_rows = muse_thrift_int(&t, type);
     } else if (id == 1) {
       size_t n = muse_thrift_list(&t, type, &element);
-      if (element != MUSE_THRIFT_STRUCT || n != f->leaves.len) return damaged(f, "a row group does not fit the schema", diag);
+      if (element != MUSE_THRIFT_STRUCT || n != f->leaves.len)
+        return damaged(f, "a row group does not fit the schema", diag);
       for (size_t k = 0; k < n && !t.bad; k++) {
         int column = 0;
         while (column < f->n_columns && f->leaf_of[column] != (int)k) column++;

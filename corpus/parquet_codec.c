@@ -35,7 +35,8 @@ bool muse_parquet_unpack(int codec, const uint8_t *data, size_t bytes, uint8_t *
     memcpy(out, data, bytes);
     return true;
   case SNAPPY:
-    if (snappy_uncompressed_length((const char *)data, bytes, &length) != SNAPPY_OK || length != out_bytes) return false;
+    if (snappy_uncompressed_length((const char *)data, bytes, &length) != SNAPPY_OK || length != out_bytes)
+      return false;
     return snappy_uncompress((const char *)data, bytes, (char *)out, &length) == SNAPPY_OK && length == out_bytes;
   case GZIP: return gunzip(data, bytes, out, out_bytes);
   case ZSTD: length = ZSTD_decompress(out, out_bytes, data, bytes); return !ZSTD_isError(length) && length == out_bytes;

@@ -22,8 +22,9 @@ typedef struct PageHeader {
 } PageHeader;
 
 static MuseStatus damaged(const MuseParquetColumn *c, const char *what, MuseDiag *diag) {
-  return muse_error(diag, MUSE_ERR_INPUT, "'%s' is no sound Parquet file: %s in the column '%s'; fetch or write it again",
-                    c->file, what, c->name);
+  return muse_error(diag, MUSE_ERR_INPUT,
+                    "'%s' is no sound Parquet file: %s in the column '%s'; fetch or write it again", c->file, what,
+                    c->name);
 }
 
 static const char *encoding_name(int64_t encoding) {
@@ -50,7 +51,8 @@ static void read_page_facts(MuseThrift *t, PageHeader *h) {
 }
 
 static void read_header(MuseThrift *t, PageHeader *h) {
-  *h = (PageHeader){.type = -1, .unpacked = -1, .packed = -1, .n_values = -1, .compressed = true, .level_encoding = RLE};
+  *h =
+      (PageHeader){.type = -1, .unpacked = -1, .packed = -1, .n_values = -1, .compressed = true, .level_encoding = RLE};
   int id = 0;
   for (MuseThriftType type; muse_thrift_field(t, &id, &type);) {
     if (id == 1) h->type = muse_thrift_int(t, type);
@@ -103,7 +105,8 @@ static MuseStatus read_packed(MuseParquetColumn *c, const PageHeader *h, MuseDia
 
 static MuseStatus read_dictionary(MuseParquetColumn *c, const PageHeader *h, MuseDiag *diag) {
   if (c->has_dictionary) return damaged(c, "a second dictionary", diag);
-  if (h->encoding != PLAIN && h->encoding != PLAIN_DICTIONARY) return damaged(c, "a dictionary that is not PLAIN", diag);
+  if (h->encoding != PLAIN && h->encoding != PLAIN_DICTIONARY)
+    return damaged(c, "a dictionary that is not PLAIN", diag);
   MUSE_TRY(read_packed(c, h, diag));
   size_t n = (size_t)h->unpacked;
   muse_parquet_buffer_reserve(&c->dictionary, n + 1);

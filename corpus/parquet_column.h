@@ -53,7 +53,8 @@ bool muse_parquet_unpack(int codec, const uint8_t *data, size_t bytes, uint8_t *
 // parquet_encoding.c
 void muse_run_start(MuseRunReader *r, const uint8_t *at, const uint8_t *end, int width);
 bool muse_run_next(MuseRunReader *r, uint32_t *out_value);
-// Lengths of a DELTA_BINARY_PACKED block of exactly n numbers into out (i32 each), *io_at behind it. False when damaged.
+// Lengths of a DELTA_BINARY_PACKED block of exactly n numbers into out (i32 each), *io_at behind it. False when
+// damaged.
 bool muse_delta_lengths(const uint8_t **io_at, const uint8_t *end, size_t n, MuseParquetBuffer *out);
 void muse_parquet_buffer_reserve(MuseParquetBuffer *b, size_t n);
 

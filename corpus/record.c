@@ -38,13 +38,15 @@ static MuseStatus read_column(TemplateReader *r) {
   size_t n = strcspn(++r->at, "{}");
   MuseRecordForm *form = r->form;
   if (r->at[n] != '}')
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "a '{' is never closed in the template; write {COLUMN}, or {{");
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc,
+                         "a '{' is never closed in the template; write {COLUMN}, or {{");
   if (n == 0) return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "'{}' names no column; write {COLUMN}");
   const char *name = muse_arena_strndup(r->arena, r->at, n);
   int k = 0;
   while (k < form->n_columns && !muse_str_eq(form->columns[k], name)) k++;
   if (k == MUSE_RECORD_MAX_COLUMNS)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "a template names at most %d columns", MUSE_RECORD_MAX_COLUMNS);
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "a template names at most %d columns",
+                         MUSE_RECORD_MAX_COLUMNS);
   if (k == form->n_columns) form->columns[form->n_columns++] = name;
   form->required[k] |= r->bracket == 0;
   r->at += n + 1;
@@ -76,7 +78,8 @@ static MuseStatus read_template(TemplateReader *r) {
   if (r->bracket) return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "a '[' is never closed in the template");
   MUSE_TRY(end_literal(r));
   if (r->form->n_columns == 0)
-    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc, "the template names no column; write {COLUMN} where its text goes");
+    return muse_error_at(r->diag, MUSE_ERR_INPUT, r->loc,
+                         "the template names no column; write {COLUMN} where its text goes");
   return MUSE_OK;
 }
 

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 // Cursor over Thrift's compact protocol, in which Parquet writes its metadata
-// (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md). Every read is checked against the
-// end; after the first wrong byte `bad` stays set, all reads return 0 and all loops end. `short_of_bytes` says that the
-// reason was the end of the bytes, so that a caller with more of them may try again.
+// (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md). Every read is checked against
+// the end; after the first wrong byte `bad` stays set, all reads return 0 and all loops end. `short_of_bytes` says that
+// the reason was the end of the bytes, so that a caller with more of them may try again.
 typedef enum MuseThriftType {
   MUSE_THRIFT_STOP, MUSE_THRIFT_TRUE, MUSE_THRIFT_FALSE, MUSE_THRIFT_I8, MUSE_THRIFT_I16, MUSE_THRIFT_I32,
   MUSE_THRIFT_I64, MUSE_THRIFT_DOUBLE, MUSE_THRIFT_BINARY, MUSE_THRIFT_LIST, MUSE_THRIFT_SET, MUSE_THRIFT_MAP,

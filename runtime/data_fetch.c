@@ -46,7 +46,8 @@ static const char *setting(const char *name) {
 }
 
 static bool is_on(const char *value) {
-  return value && (!strcmp(value, "1") || !strcasecmp(value, "on") || !strcasecmp(value, "yes") || !strcasecmp(value, "true"));
+  return value &&
+         (!strcmp(value, "1") || !strcasecmp(value, "on") || !strcasecmp(value, "yes") || !strcasecmp(value, "true"));
 }
 
 static void append_trimmed(MuseStr *s, const char *url) {
@@ -55,7 +56,9 @@ static void append_trimmed(MuseStr *s, const char *url) {
 }
 
 static MuseStatus check_url(const char *what, const char *url, MuseDiag *diag) {
-  const char *host = muse_str_starts_with(url, "https://") ? url + 8 : muse_str_starts_with(url, "http://") ? url + 7 : "";
+  const char *host = muse_str_starts_with(url, "https://")  ? url + 8
+                     : muse_str_starts_with(url, "http://") ? url + 7
+                                                            : "";
   if (!*host || strpbrk(url, " \t\r\n"))
     return muse_error(diag, MUSE_ERR_INPUT, "%s is '%s', which is no URL; write https://HOST", what, url);
   return MUSE_OK;
@@ -74,7 +77,8 @@ static void find_token(const MuseStr *home, MuseStr *out) {
   if (token) muse_str_append(out, token);
   muse_str_append(&path, file ? file : home->data);
   if (!file) muse_str_append(&path, "/token");
-  if (!token && access(path.data, R_OK) == 0) muse_read_file(path.data, 4096, out, NULL); // where the hub's login puts it
+  if (!token && access(path.data, R_OK) == 0)
+    muse_read_file(path.data, 4096, out, NULL); // where the hub's login puts it
   while (out->len && strchr("\r\n \t", out->data[out->len - 1])) out->data[--out->len] = 0;
   muse_str_free(&path);
 }
@@ -161,7 +165,8 @@ static MuseStatus add_text(Fetch *f, const char *text, size_t length, MuseDiag *
   const MuseDataset *set = f->set;
   show_documents(f);
   if (!set->starts) return is_full(f) ? MUSE_OK : muse_shard_add(&f->shard, text, length, diag);
-  bool starts = muse_str_starts_with(text, set->starts) && !(set->starts_not && muse_str_starts_with(text, set->starts_not));
+  bool starts =
+      muse_str_starts_with(text, set->starts) && !(set->starts_not && muse_str_starts_with(text, set->starts_not));
   if (starts || f->joined.len > MAX_DOCUMENT) MUSE_TRY(flush_joined(f, diag));
   muse_str_append_n(&f->joined, text, length);
   if (length == 0 || text[length - 1] != '\n') muse_str_append(&f->joined, "\n");
@@ -244,7 +249,7 @@ static MuseStatus file_into_shard(Fetch *f, const char *path, MuseFileKind kind,
     if (status != MUSE_OK || verdict == MUSE_DOCUMENT_END) break;
     if (verdict == MUSE_DOCUMENT_OK || (verdict == MUSE_DOCUMENT_EMPTY && f->set->starts))
       status = add_text(f, muse_str_text(&text), text.len, diag);
-    else if (verdict == MUSE_DOCUMENT_UNREADABLE || (verdict == MUSE_DOCUMENT_DAMAGED && kind != MUSE_FILE_JSONL))
+    else if (verdict == MUSE_DOCUMENT_UNREADABLE || verdict == MUSE_DOCUMENT_DAMAGED)
       status = muse_error(diag, MUSE_ERR_FAILED, "'%s' is %s", path, muse_document_verdict_name(verdict));
     else f->n_left_out++;
   }
@@ -260,8 +265,8 @@ static MuseStatus fetch_file(Fetch *f, const MuseHubFile *file, MuseDiag *diag) 
   f->shown = file->path;
   MuseStatus status = MUSE_OK;
   if (kind == MUSE_FILE_OTHER)
-    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' of '%s' is no Parquet, JSONL or text file; correct 'files'", file->path,
-                        f->set->hub);
+    status = muse_error(diag, MUSE_ERR_INPUT, "'%s' of '%s' is no Parquet, JSONL or text file; correct 'files'",
+                        file->path, f->set->hub);
   if (status == MUSE_OK) status = muse_hub_file(&f->hub, f->set, f->state.commit, file, &path, diag);
   f->shown = NULL;
   if (status == MUSE_OK) status = open_shard(f, diag);
@@ -291,8 +296,10 @@ static MuseStatus fetch_files(Fetch *f, MuseDiag *diag) {
   for (size_t i = 0; status == MUSE_OK && i < files.len && !is_full(f); i++) {
     if (i < f->state.shards.len) { // made by an earlier run
       if (!muse_str_eq(f->state.shards.data[i].source, files.data[i].path))
-        status = muse_error(diag, MUSE_ERR_DATA, "'%s' was begun with other files than the hub has now; take --force to "
-                                                 "fetch the set anew", f->folder.data);
+        status = muse_error(diag, MUSE_ERR_DATA,
+                            "'%s' was begun with other files than the hub has now; take --force to "
+                            "fetch the set anew",
+                            f->folder.data);
       continue;
     }
     status = fetch_file(f, &files.data[i], diag);
@@ -318,11 +325,15 @@ static MuseStatus begin_folder(Fetch *f, const char *request, MuseDiag *diag) {
   MuseStatus status = f->options->replace ? MUSE_OK : muse_fetch_state_load(folder, &f->state, diag);
   MUSE_TRY(status);
   if (!f->options->replace && f->state.request && !muse_str_eq(f->state.request, request))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds another choice of the set (%s, not %s); take --force to replace it, "
-                                            "or another -o", folder, f->state.request, request);
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s' holds another choice of the set (%s, not %s); take --force to replace it, "
+                      "or another -o",
+                      folder, f->state.request, request);
   if (!f->options->replace && !f->state.request && has_files(folder))
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds files that fetch did not write; take --force to replace them, or "
-                                            "another -o", folder);
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s' holds files that fetch did not write; take --force to replace them, or "
+                      "another -o",
+                      folder);
   if (f->options->replace) MUSE_TRY(muse_remove_tree(folder, diag));
   MUSE_TRY(muse_make_dirs(folder, 0777, diag));
   if (!f->state.request) {
@@ -383,7 +394,8 @@ static MuseStatus fetch_text(Fetch *f, bool rows, MuseDiag *diag) {
   if (!available) note(f, "the viewer does not serve its rows; taking whole files");
   if (!rows || !available) MUSE_TRY(fetch_files(f, diag));
   if (f->n_before == 0)
-    return muse_error(diag, MUSE_ERR_FAILED, "'%s' gave no document; correct its entry in the file of data sets", f->set->name);
+    return muse_error(diag, MUSE_ERR_FAILED, "'%s' gave no document; correct its entry in the file of data sets",
+                      f->set->name);
   f->state.complete = true;
   return muse_fetch_state_save(f->folder.data, &f->state, f->set, diag);
 }
@@ -400,7 +412,8 @@ static MuseStatus fetch_set(Fetch *f, MuseDiag *diag) {
   f->n_before = 0;
   muse_str_clear(&f->folder);
   muse_str_appendf(&f->folder, "%s/text/%s", o->output, f->set->name);
-  muse_fetch_request(f->set, o->max_samples, muse_str_eq(o->via, "rows") || (muse_str_eq(o->via, "auto") && few && !f->set->starts), &request);
+  muse_fetch_request(f->set, o->max_samples,
+                     muse_str_eq(o->via, "rows") || (muse_str_eq(o->via, "auto") && few && !f->set->starts), &request);
   MuseStatus status = begin_folder(f, request.data, diag);
   if (status == MUSE_OK && f->state.complete) note(f, "was fetched before; --force fetches it anew");
   else if (status == MUSE_OK) {
@@ -422,7 +435,8 @@ static MuseStatus make_machine_text(Fetch *f, MuseDiag *diag) {
   const MuseFetchOptions *o = f->options;
   MuseStr folder = {0}, label = {0};
   muse_str_appendf(&folder, "%s/text/machine_text", o->output);
-  muse_str_appendf(&label, "text of this machine, made because the hub could not be reached; it is not '%s'\n", f->set->name);
+  muse_str_appendf(&label, "text of this machine, made because the hub could not be reached; it is not '%s'\n",
+                   f->set->name);
   fprintf(stderr,
           "offline: the hub cannot be reached, so '%s' is not fetched.\n"
           "Making the set 'machine_text' from the text on this machine instead: it is NOT '%s'.\n",
@@ -453,7 +467,8 @@ static MuseStatus fetch_named(Fetch *f, const MuseDatasets *sets, MuseDiag *diag
     muse_diag_destroy(kept);
     if (offline && o->else_from.len) return make_machine_text(f, diag); // once, whatever else was to come
     if (status == MUSE_ERR_STOPPED)
-      muse_note_at(diag, (MuseLoc){0}, "what is finished of '%s' is kept, and the same command goes on from there", f->set->name);
+      muse_note_at(diag, (MuseLoc){0}, "what is finished of '%s' is kept, and the same command goes on from there",
+                   f->set->name);
     MUSE_TRY(status);
   }
   return MUSE_OK;

@@ -142,10 +142,12 @@ static void print_summary(const Import *im, FILE *out) {
   if (o->json) {
     muse_str_append(&s, "{\"output\":");
     muse_json_text(&s, o->output, strlen(o->output));
-    muse_str_appendf(&s, ",\"train\":%llu,\"validation\":%llu,\"bytes\":%llu,\"files\":%llu,\"duplicates\":%llu,"
-                         "\"other_names\":%llu,\"left_out\":{", train, held,
-                     (unsigned long long)(im->n_bytes[TRAIN] + im->n_bytes[VALIDATION]), (unsigned long long)im->n_files,
-                     (unsigned long long)im->n_duplicates, (unsigned long long)im->n_other_names);
+    muse_str_appendf(&s,
+                     ",\"train\":%llu,\"validation\":%llu,\"bytes\":%llu,\"files\":%llu,\"duplicates\":%llu,"
+                     "\"other_names\":%llu,\"left_out\":{",
+                     train, held, (unsigned long long)(im->n_bytes[TRAIN] + im->n_bytes[VALIDATION]),
+                     (unsigned long long)im->n_files, (unsigned long long)im->n_duplicates,
+                     (unsigned long long)im->n_other_names);
     for (int v = MUSE_DOCUMENT_EMPTY; v < MUSE_N_DOCUMENT_VERDICTS; v++)
       muse_str_appendf(&s, "%s\"%s\":%llu", v > MUSE_DOCUMENT_EMPTY ? "," : "",
                        muse_document_verdict_name((MuseDocumentVerdict)v), (unsigned long long)im->n_verdicts[v]);
@@ -155,7 +157,8 @@ static void print_summary(const Import *im, FILE *out) {
     muse_str_append_bytes(&s, im->n_bytes[TRAIN] + im->n_bytes[VALIDATION]);
     muse_str_appendf(&s, " of text (%llu in train, %llu in validation)\n", train, held);
     if (im->n_duplicates)
-      muse_str_appendf(&s, "  left out: %llu documents, equal to an earlier one\n", (unsigned long long)im->n_duplicates);
+      muse_str_appendf(&s, "  left out: %llu documents, equal to an earlier one\n",
+                       (unsigned long long)im->n_duplicates);
     for (int v = MUSE_DOCUMENT_EMPTY; v < MUSE_N_DOCUMENT_VERDICTS; v++)
       if (im->n_verdicts[v])
         muse_str_appendf(&s, "  left out: %llu documents, %s%s\n", (unsigned long long)im->n_verdicts[v],
@@ -177,8 +180,10 @@ static MuseStatus no_documents(const Import *im, MuseDiag *diag) {
       muse_str_appendf(&why, "%s%llu %s", why.len ? ", " : ": ", (unsigned long long)im->n_verdicts[v],
                        muse_document_verdict_name((MuseDocumentVerdict)v));
   if (im->n_other_names)
-    muse_str_appendf(&why, "%s%llu files with other endings", why.len ? ", " : ": ", (unsigned long long)im->n_other_names);
-  MuseStatus status = muse_error(diag, MUSE_ERR_INPUT, "no documents were found%s; name other folders", muse_str_text(&why));
+    muse_str_appendf(&why, "%s%llu files with other endings", why.len ? ", " : ": ",
+                     (unsigned long long)im->n_other_names);
+  MuseStatus status =
+      muse_error(diag, MUSE_ERR_INPUT, "no documents were found%s; name other folders", muse_str_text(&why));
   muse_str_free(&why);
   return status;
 }

@@ -255,14 +255,16 @@ static MuseStatus queue_slot(Job *job, const char *path, MuseStr *io_text, MuseD
 static MuseStatus queue_records(Job *job, const char *path, MuseDiag *diag) {
   uint64_t limit = job->options->max_document < MAX_RECORD ? job->options->max_document : MAX_RECORD;
   if (muse_tokenizer_max_text(job->tokenizer) < limit) limit = muse_tokenizer_max_text(job->tokenizer);
-  MuseRecordForm record = {.columns = {"text"}, .required = {true}, .n_columns = 1, .parts = {{NULL, 0, 0, 0}}, .n_parts = 1};
+  MuseRecordForm record = {
+      .columns = {"text"}, .required = {true}, .n_columns = 1, .parts = {{NULL, 0, 0, 0}}, .n_parts = 1};
   MuseDocumentForm form = {&record, NULL, limit};
   MuseDocuments *documents;
   MUSE_TRY(muse_documents_open(path, MUSE_FILE_JSONL, &form, &documents, diag));
   static const MuseTextVerdict verdicts[MUSE_N_DOCUMENT_VERDICTS] = {
       [MUSE_DOCUMENT_EMPTY] = MUSE_TEXT_EMPTY,           [MUSE_DOCUMENT_NOT_TEXT] = MUSE_TEXT_BINARY,
-      [MUSE_DOCUMENT_TOO_LARGE] = MUSE_TEXT_TOO_LARGE,   [MUSE_DOCUMENT_DAMAGED] = MUSE_TEXT_DAMAGED,
-      [MUSE_DOCUMENT_UNREADABLE] = MUSE_TEXT_UNREADABLE,
+      [MUSE_DOCUMENT_TOO_LARGE] = MUSE_TEXT_TOO_LARGE,
+      [MUSE_DOCUMENT_UNREADABLE] = MUSE_TEXT_UNREADABLE, [MUSE_DOCUMENT_NO_JSON] = MUSE_TEXT_NO_JSON,
+      [MUSE_DOCUMENT_DAMAGED] = MUSE_TEXT_DAMAGED,
   };
   MuseStr text = {0};
   MuseStatus status = MUSE_OK;

@@ -60,7 +60,8 @@ static MuseStatus read_state(const char *path, json_t *root, MuseFetchState *out
     if (ok) muse_fetch_state_add(out, source, (uint64_t)n, (uint64_t)bytes, (uint64_t)left_out);
   }
   return ok ? MUSE_OK
-            : muse_error(diag, MUSE_ERR_INPUT, "'%s' is not what fetch wrote there; take --force to fetch the set anew", path);
+            : muse_error(diag, MUSE_ERR_INPUT, "'%s' is not what fetch wrote there; take --force to fetch the set anew",
+                         path);
 }
 
 MuseStatus muse_fetch_state_load(const char *folder, MuseFetchState *out, MuseDiag *diag) {
@@ -86,7 +87,8 @@ static void add_text(MuseStr *s, const char *key, const char *value) {
   muse_str_append(s, ",\n");
 }
 
-MuseStatus muse_fetch_state_save(const char *folder, const MuseFetchState *state, const MuseDataset *set, MuseDiag *diag) {
+MuseStatus muse_fetch_state_save(const char *folder, const MuseFetchState *state, const MuseDataset *set,
+                                 MuseDiag *diag) {
   MuseStr path = {0}, s = {0};
   muse_str_appendf(&path, "%s/.fetch.json", folder);
   muse_str_append(&s, "{\n");

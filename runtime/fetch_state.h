@@ -23,7 +23,8 @@ typedef struct MuseFetchState {
 void muse_fetch_state_free(MuseFetchState *state);
 // A missing file gives an empty state (request NULL).
 MuseStatus muse_fetch_state_load(const char *folder, MuseFetchState *out_state, MuseDiag *diag);
-MuseStatus muse_fetch_state_save(const char *folder, const MuseFetchState *state, const MuseDataset *set, MuseDiag *diag);
+MuseStatus muse_fetch_state_save(const char *folder, const MuseFetchState *state, const MuseDataset *set,
+                                 MuseDiag *diag);
 // The request as text: everything that decides what the documents are.
 void muse_fetch_request(const MuseDataset *set, int64_t max_samples, bool rows, MuseStr *out);
 void muse_fetch_state_add(MuseFetchState *state, const char *source, uint64_t n_documents, uint64_t n_bytes,

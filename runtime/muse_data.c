@@ -67,10 +67,12 @@ static MuseStatus run_fetch(int argc, char **argv, MuseDiag *diag) {
       {"datasets", 0, MUSE_OPT_TEXT, "FILE", "The file that declares the sets (configs/datasets.yaml).", &o.datasets},
       {"list", 0, MUSE_OPT_FLAG, NULL, "Lists the sets that are declared.", &o.list},
       {"via", 0, MUSE_OPT_TEXT, "WAY",
-       "rows: from the hub's viewer, 100 at a time; files: whole files; auto: rows for few samples, else files.", &o.via},
-      {"viewer", 0, MUSE_OPT_TEXT, "URL", "The hub's dataset viewer (HF_ENDPOINT with datasets-server. before its name).",
-       &o.viewer},
-      {"discard", 0, MUSE_OPT_FLAG, NULL, "Removes each downloaded file from the cache once its text is out.", &o.discard},
+       "rows: from the hub's viewer, 100 a request; files: whole files; auto: rows for few samples, else files.",
+       &o.via},
+      {"viewer", 0, MUSE_OPT_TEXT, "URL",
+       "The dataset viewer of the hub (HF_ENDPOINT, its host with datasets-server. in front).", &o.viewer},
+      {"discard", 0, MUSE_OPT_FLAG, NULL, "Removes each downloaded file from the cache once its text is out.",
+       &o.discard},
       {"force", 'f', MUSE_OPT_FLAG, NULL, "Replaces another choice of a set that is there.", &o.replace},
       {"else-from", 0, MUSE_OPT_LIST, "PATH",
        "When the hub cannot be reached, makes the set machine_text from the text in PATH instead; may be repeated.",
@@ -114,7 +116,8 @@ static MuseStatus run_import(int argc, char **argv, MuseDiag *diag) {
        &o.encoding},
       {"nfkc", 0, MUSE_OPT_FLAG, NULL, "Normalises text (NFKC): full-width letters become plain ones, ...", &o.nfkc},
       {"keep-duplicates", 0, MUSE_OPT_FLAG, NULL, "Keeps documents that equal an earlier one.", &o.keep_duplicates},
-      {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (64 MiB, at most 1 GiB).", &o.max_document},
+      {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (64 MiB, at most 1 GiB).",
+       &o.max_document},
       {"max-documents", 'n', MUSE_OPT_INT, "N", "Stops after N documents.", &o.max_documents},
       {"any-name", 0, MUSE_OPT_FLAG, NULL, "Takes files of folders whatever their names end with.", &o.any_name},
       {"force", 'f', MUSE_OPT_FLAG, NULL, "Replaces an output that is there.", &o.replace},
@@ -220,7 +223,8 @@ static const MuseCommand commands[] = {
     {"recipe", run_recipe, "mixes token sets for training, by questions or flags"},
     {0},
 };
-static const MuseProgram program = {"muse-data", "Gets text, makes token sets of it, and shows what they hold.", commands};
+static const MuseProgram program = {"muse-data", "Gets text, makes token sets of it, shows what they hold, and mixes them.",
+                                    commands};
 
 int main(int argc, char **argv) {
   muse_program_start();

@@ -15,7 +15,7 @@ enum { PIECE_BYTES = 65536, MAX_FOLDER_DEPTH = 256 };
 
 const char *muse_text_verdict_name(MuseTextVerdict verdict) {
   static const char *const names[MUSE_N_TEXT_VERDICTS] = {
-      "text", "empty", "not UTF-8 text", "unreadable", "damaged gzip", "too large", "stopped",
+      "text", "empty", "not UTF-8 text", "unreadable", "damaged gzip", "too large", "no JSON object", "stopped",
   };
   return names[verdict];
 }

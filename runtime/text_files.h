@@ -17,6 +17,7 @@ typedef enum MuseTextVerdict {
   MUSE_TEXT_UNREADABLE, // no permission, gone, an I/O error
   MUSE_TEXT_DAMAGED,    // gzip or zstd data that does not decompress
   MUSE_TEXT_TOO_LARGE,  // longer than the limit of the call
+  MUSE_TEXT_NO_JSON,    // of JSONL files: a line that is no JSON object
   MUSE_TEXT_STOPPED,    // the callback returned false
   MUSE_N_TEXT_VERDICTS
 } MuseTextVerdict;

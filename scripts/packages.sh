@@ -5,7 +5,8 @@ set -euo pipefail
 
 # The one list, by Debian's names.
 build_packages=(make gcc g++ libc6-dev meson ninja-build pkg-config libyaml-dev libjansson-dev libxxhash-dev
-  zlib1g-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev llvm-19-dev)
+  zlib1g-dev libzstd-dev libsnappy-dev libcurl4-openssl-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev
+  llvm-19-dev)
 test_packages=(libcriterion-dev python3)
 coverage_packages=(gcovr)
 
@@ -32,6 +33,9 @@ is_there() {
     libpcre2-dev) pkg-config --exists libpcre2-8 ;;
     libutf8proc-dev) pkg-config --exists libutf8proc ;;
     libsentencepiece-dev) pkg-config --exists sentencepiece ;;
+    libzstd-dev) pkg-config --exists libzstd ;;
+    libsnappy-dev) [ -e /usr/include/snappy-c.h ] ;;
+    libcurl4-openssl-dev) pkg-config --exists libcurl ;;
     libcriterion-dev) pkg-config --exists criterion ;;
     llvm-19-dev) command -v llvm-config-19 >/dev/null ;;
     *) return 1 ;;

@@ -67,7 +67,8 @@ class MuseData(unittest.TestCase):
         result = json.loads(run('tokenize', 'text', '-o', 'out/set', '--json').stdout)
         self.assertEqual(documents('out/set'), [b'last', 'h\u00e9llo'.encode(), b'.TH page\n' * 100])
         self.assertEqual((result['documents'], result['tokens'], result['duplicates']), (3, 910, 1))
-        self.assertEqual(result['left_out'], {'empty': 1, 'not UTF-8 text': 3, 'unreadable': 0, 'damaged gzip': 1, 'too large': 0})
+        self.assertEqual(result['left_out'], {'empty': 1, 'not UTF-8 text': 3, 'unreadable': 0, 'damaged gzip': 1, 'too large': 0,
+                                              'no JSON object': 0})
         run('tokenize', 'text', '-o', 'out/set', '--keep-duplicates')
         self.assertEqual(len(documents('out/set')), 4)
         run('tokenize', 'text', '-o', 'out/set', '--ending', '.1', '--ending', '.md')
