@@ -187,8 +187,8 @@ static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
       {"config", 'c', MUSE_OPT_TEXT, "SIZE",
        "Makes a config, too: tiny, 300m, 1b, 10b, auto (what suits this machine) or none.", &o.model},
       {"config-output", 0, MUSE_OPT_TEXT, "FILE", "Where the config goes (configs/my_SIZE.yaml).", &o.model_output},
-      {"tokenizer", 't', MUSE_OPT_TEXT, "FILE", "The tokenizer that the config names (bytes, or the file that lies beside the sets).",
-       &o.tokenizer},
+      {"tokenizer", 't', MUSE_OPT_TEXT, "FILE",
+       "The tokenizer that the config names (bytes, or the file that lies beside the sets).", &o.tokenizer},
       {"data", 'd', MUSE_OPT_TEXT, "DIR", "The folder of token sets (data).", &o.data},
       {"configs", 0, MUSE_OPT_TEXT, "DIR", "The folder of MUSE's configs (configs).", &o.configs},
       {"output", 'o', MUSE_OPT_TEXT, "FILE", "Where the recipe goes (configs/dataset_mixing.yaml).", &o.output},
@@ -223,8 +223,7 @@ static const MuseCommand commands[] = {
     {"recipe", run_recipe, "mixes token sets for training, by questions or flags"},
     {0},
 };
-static const MuseProgram program = {"muse-data", "Gets text, makes token sets of it, shows what they hold, and mixes them.",
-                                    commands};
+static const MuseProgram program = {"muse-data", "Gets text, makes token sets, shows and mixes them.", commands};
 
 int main(int argc, char **argv) {
   muse_program_start();
