@@ -147,13 +147,8 @@ static bool write_piece(Large *large, const char *text, size_t n, bool last) {
   muse_vec_clear(&large->ids);
   large->status = muse_encoder_feed(large->encoder, text, n, last, &large->ids, large->diag);
   if (large->status == MUSE_OK)
-<<<<<<< HEAD
     large->status = muse_tokens_writer_append(large->job->writer, large->ids.data, (int64_t)large->ids.len,
                                               large->diag);
-=======
-    large->status =
-        muse_tokens_writer_append(large->job->writer, large->ids.data, (int64_t)large->ids.len, large->diag);
->>>>>>> 717d50a (Line lengths)
   large->n_tokens += large->ids.len;
   return large->status == MUSE_OK && !*large->job->options->stop;
 }
