@@ -13,7 +13,7 @@ enum { N_KERNELS = 30 }; // that are written down
 static bool is_due(int64_t interval, uint64_t step) { return interval > 0 && step % (uint64_t)interval == 0; }
 
 MuseStatus muse_record_start(MuseTraining *t, MuseDiag *diag) {
-  if (!t->metrics) return MUSE_OK;
+  if (!t->metrics || (t->state.step > 0 && (int64_t)t->state.step >= t->last_step)) return MUSE_OK; // nothing to do
   const MuseSession *s = &t->session;
   if (muse_attr_bool_or(&s->module->attrs, "tensorboard", false)) {
     MuseEvents *events;

@@ -87,7 +87,7 @@ class Train(programs.Scratch):
         # a new run from these parameters starts where they are
         run('muse-run', 'train', plan, '--data', data, '--init', self.path('run'), '-o', self.path('next'),
             '--steps', 2, '--learning-rate', 0, '-q')
-        self.assertLess(self.metrics('next')[0]['loss'], 2.2)
+        self.assertLess(next(line for line in self.metrics('next') if line['kind'] == 'train')['loss'], 2.2)
 
     def test_generation_goes_beyond_n_seq(self):
         for mixer in ('use_hybrid_attention=true', 'use_hybrid_attention=false'):
@@ -153,8 +153,9 @@ class Train(programs.Scratch):
         self.assertRegex(done.stderr, r'bad in 5 steps in a row')
         self.assertIn('learning_rate', done.stderr)
         self.assertIn('use_mixed_precision: false', done.stderr)
-        self.assertEqual([line['kind'] for line in self.metrics('run')], ['bad'] * 5)
-        self.assertIn('layer 1', self.metrics('run')[0]['reason'])
+        written = [line for line in self.metrics('run') if line['kind'] not in ('start', 'trits')]
+        self.assertEqual([line['kind'] for line in written], ['bad'] * 5)
+        self.assertIn('layer 1', written[0]['reason'])
 
     def test_gradients_too_large_to_be_squared(self):
         """The loss is finite, a gradient is not: that counts as well, and the parameters stay as they were."""

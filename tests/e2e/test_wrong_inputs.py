@@ -223,7 +223,7 @@ class WrongInputs(programs.Scratch):
         bad = [line for line in lines if json.loads(line).get('bad')]
         self.assertEqual(len(bad), 5)
         with open(self.path('run', 'metrics.jsonl'), encoding='utf-8') as f:
-            kinds = [json.loads(line)['kind'] for line in f]
+            kinds = [k for k in (json.loads(line)['kind'] for line in f) if k != 'trits']
         self.assertEqual(kinds[-5:], ['bad'] * 5)
         for checkpoint in glob.glob(self.path('run', 'step-*', 'model.safetensors')):
             for name, tensor in load(checkpoint).items():
