@@ -2,6 +2,7 @@
 #include "corpus/documents.h"
 
 #include "corpus/encoding.h"
+#include "corpus/json_line.h"
 #include "corpus/unpack.h"
 #include "ir/base/vec.h"
 
@@ -23,6 +24,7 @@ struct MuseDocuments {
   size_t at;
   uint64_t line;      // number of the current one
   bool found_columns; // in a line of JSON
+  MuseStr scratch;    // of its texts
 };
 
 const char *muse_document_verdict_name(MuseDocumentVerdict verdict) {
@@ -78,6 +80,7 @@ void muse_documents_close(MuseDocuments *d) {
   muse_parquet_close(d->parquet);
   muse_unpack_close(d->stream);
   muse_str_free(&d->buffer);
+  muse_str_free(&d->scratch);
   free(d->path);
   free(d);
 }
@@ -146,7 +149,8 @@ static MuseDocumentVerdict next_line(MuseDocuments *d, const char **out_line, si
   }
 }
 
-static MuseStatus no_column(const MuseDocuments *d, json_t *object, const char *column, MuseDiag *diag) {
+static MuseStatus no_column(const MuseDocuments *d, const char *line, size_t n, const char *column, MuseDiag *diag) {
+  json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, NULL); // to name what is there
   MuseStr all = {0};
   const char *key;
   json_t *value;
@@ -156,18 +160,22 @@ static MuseStatus no_column(const MuseDocuments *d, json_t *object, const char *
   MuseStatus status = muse_error(diag, MUSE_ERR_INPUT, "'%s', line %llu: there is no text '%s'; its texts are: %s",
                                  d->path, (unsigned long long)d->line, column, all.len ? all.data : "none");
   muse_str_free(&all);
+  json_decref(object);
   return status;
 }
 
-static MuseStatus append_object(MuseDocuments *d, json_t *object, MuseStr *out, MuseDiag *diag) {
+static MuseStatus append_line(MuseDocuments *d, const char *line, size_t n, MuseStr *out,
+                              MuseDocumentVerdict *out_verdict, MuseDiag *diag) {
   const MuseRecordForm *form = d->form->record;
   MuseSlice values[MUSE_RECORD_MAX_COLUMNS];
-  for (int i = 0; i < form->n_columns; i++) {
-    json_t *value = json_object_get(object, form->columns[i]);
-    if (!d->found_columns && form->required[i] && !json_is_string(value) && !json_is_null(value))
-      return no_column(d, object, form->columns[i], diag);
-    values[i] = (MuseSlice){json_string_value(value), json_string_length(value)};
+  MuseJsonKind kinds[MUSE_RECORD_MAX_COLUMNS];
+  if (!muse_json_line(line, n, form->columns, form->n_columns, &d->scratch, values, kinds)) {
+    *out_verdict = MUSE_DOCUMENT_NO_JSON;
+    return MUSE_OK;
   }
+  for (int i = 0; i < form->n_columns && !d->found_columns; i++)
+    if (form->required[i] && kinds[i] != MUSE_JSON_STRING && kinds[i] != MUSE_JSON_NULL)
+      return no_column(d, line, n, form->columns[i], diag);
   d->found_columns = true;
   muse_record_append(form, values, out);
   return MUSE_OK;
@@ -182,12 +190,7 @@ static MuseStatus next_json(MuseDocuments *d, MuseStr *out, MuseDocumentVerdict 
     if (d->line == 1 && n >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0) line += 3, n -= 3; // byte order mark
     while (n && (line[n - 1] == ' ' || line[n - 1] == '\t' || line[n - 1] == '\r')) n--;
   } while (n == 0);
-  json_t *object = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
-  MuseStatus status = MUSE_OK;
-  if (json_is_object(object)) status = append_object(d, object, out, diag);
-  else *out_verdict = MUSE_DOCUMENT_NO_JSON;
-  json_decref(object);
-  return status;
+  return append_line(d, line, n, out, out_verdict, diag);
 }
 
 // ---- all of them
