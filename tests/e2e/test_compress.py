@@ -237,7 +237,7 @@ class Compress(programs.Scratch):
                 self.refused('musec', config, '--check', status=3, says=['memory budget is 8.6 GB', 'this fits'])
             run('musec', config, '--check', '--set', 'memory_budget=0')
         self.assertEqual(sorted(os.listdir(os.path.join(SOURCE, 'configs'))),
-                         sorted([n + '.yaml' for n in CONFIGS] + ['dataset_mixing.yaml']))
+                         sorted([n + '.yaml' for n in CONFIGS] + ['dataset_mixing.yaml', 'datasets.yaml']))
 
 
 if __name__ == '__main__':

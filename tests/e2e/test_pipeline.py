@@ -171,7 +171,7 @@ def main():
                 f.writelines(f'{key}: {value}\n' for key, value in (SMALL | keys).items())
             check_config(name, config, folder, sparse=False)
     for config in sorted(glob.glob(os.path.join(ROOT, 'configs/*.yaml'))):
-        if os.path.basename(config) == 'dataset_mixing.yaml':
+        if os.path.basename(config) in ('dataset_mixing.yaml', 'datasets.yaml'):
             continue  # a recipe of data
         with tempfile.TemporaryDirectory() as folder:
             check_config(os.path.basename(config), config, folder, sparse=True, options=('--memory-budget=1000TiB',))
