@@ -51,7 +51,7 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}\n"
     "th{text-align:left;color:var(--soft);font-weight:500}td,th{padding:3px 10px 3px 0;border-bottom:1px solid "
     "var(--rule);\n"
-    "overflow-wrap:anywhere}td.n,th.n{text-align:right;white-space:nowrap;overflow-wrap:normal}td.bar{width:35%}\n"
+    "overflow-wrap:anywhere}td.n,th.n{text-align:right;white-space:nowrap;overflow-wrap:normal}td.bar{width:35%}td:first-child:not(.n){min-width:9em}\n"
     ".stack{display:flex;height:12px;gap:2px}.stack i{display:block;border-radius:2px;min-width:1px}\n"
     ".neutral{background:var(--soft);opacity:.45}\n"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0 12px;padding:10px;background:var(--page);\n"

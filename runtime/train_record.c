@@ -161,9 +161,11 @@ MuseStatus muse_record_kernels(MuseTraining *t, MuseDiag *diag) {
   for (size_t i = 0; i < n && i < N_KERNELS && status == MUSE_OK; i++) {
     MuseStr what = {0};
     muse_kernel_describe(kernels[i].op, &what);
+    const char *comma = strchr(muse_str_text(&what), ','); // "layer 5, ...": the layer of one call is not that of all
+    bool of_layers = kernels[i].calls > 1 && comma && muse_str_starts_with(what.data, "layer ");
     muse_metrics_begin(t->metrics, (int64_t)t->state.step, "kernel");
     muse_metrics_text(t->metrics, "function", kernels[i].function);
-    muse_metrics_text(t->metrics, "kernel", muse_str_text(&what));
+    muse_metrics_text(t->metrics, "kernel", of_layers ? comma + 2 : muse_str_text(&what));
     muse_metrics_int(t->metrics, "calls", kernels[i].calls);
     muse_metrics_real(t->metrics, "seconds", kernels[i].seconds);
     status = muse_metrics_end(t->metrics, NULL, diag);
