@@ -100,8 +100,8 @@ double muse_template_number(const MuseTemplate *t, const char *key, double fallb
 // Replaces a key's line, comment and all, or appends one.
 void muse_template_set(MuseTemplate *t, const char *key, const char *value);
 double muse_template_step_tokens(const MuseTemplate *t); // of an optimizer step
-// Fits the template to the sets' tokenizer (of a file that is named, or that lies beside a set), to the number of tokens,
-// and to memory as there is.
+// Fits the template to the sets' tokenizer (of a file that is named, or that lies beside a set), to the number of
+// tokens, and to memory as there is.
 MuseStatus muse_template_fit(MuseTemplate *t, const MuseFoundSets *sets, const char *tokenizer, double tokens,
                              MuseDiag *diag);
 void muse_template_free(MuseTemplate *t);
