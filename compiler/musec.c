@@ -159,7 +159,7 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
       {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a->estimate},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a->json},
       {"emit", 0, MUSE_OPT_TEXT, "FORM",
-       "mir, plan, llvm, asm, object (needs -o: a folder), or, for the kernels that have a CUDA emitter, cuda or ptx "
+       "mir, plan, llvm, asm, object (needs -o: a folder), or, for an NVIDIA GPU, cuda or ptx "
        "(needs NVRTC).",
        &a->emit},
       {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "The library NVRTC for --emit=ptx, when it is not found by itself.",

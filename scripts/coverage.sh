@@ -11,7 +11,7 @@ find "$folder" -name '*.gcda' -delete # counts of an earlier run
 scripts/test.sh "$folder" --no-rebuild --no-suite nvrtc --timeout-multiplier 4 | tee "$folder/test-output.txt"
 status=${PIPESTATUS[0]}
 # What counts is the libraries and programs; tests and benchmarks do not.
-gcovr --root . --filter 'ir/' --filter 'ops/' --filter 'passes/' --filter 'compiler/' --filter 'runtime/' \
+gcovr --root . --filter 'ir/' --filter 'ops/' --filter 'passes/' --filter 'compiler/' --filter 'corpus/' --filter 'runtime/' \
   --print-summary --txt "$folder/coverage.txt" "$folder" || status=1
 echo "line coverage of each file: $folder/coverage.txt"
 tail -1 "$folder/test-output.txt"

@@ -15,6 +15,20 @@ SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), '..', '..'))
 
 _CODES = {'F64': 'd', 'F32': 'f', 'I64': 'q', 'I32': 'i', 'I16': 'h', 'I8': 'b', 'U8': 'B'}
 
+# The smallest byte-level hybrid.
+TINY_HYBRID = '''vocab_size: 257
+tokenizer: bytes
+eos_token_id: 256
+d_model: 32
+n_layers: 1
+num_heads: 2
+n_seq: 32
+local_window: 8
+batch_size: 2
+use_bitnet: true
+use_mixed_precision: false
+'''
+
 # A byte-level hybrid of two layers, to which a test adds how it is trained.
 SMALL_HYBRID = '''vocab_size: 257
 tokenizer: bytes

@@ -32,10 +32,7 @@ SIXTH_STEP = {'hybrid-dense': 5e-4}
 
 @unittest.skipUnless(CASES, f'there are no reference cases in {GOLDEN!r} (meson option golden_dir)')
 class Golden(programs.Scratch):
-    # The GPU's tests have others of these.
-    device = ()             # options of muse-run
-    gradient_bars = {}      # by case, where not that of its kind
-    mixed_bars = {}
+    device = ()  # options of muse-run; the GPU's tests have others
 
     def check_case(self, name):
         bar = BITNET if 'bitnet' in name else DENSE
@@ -56,8 +53,7 @@ class Golden(programs.Scratch):
             error = relative_error(got[tensor].data, want[tensor].data)
             worst[kind] = max(worst.get(kind, (0, '')), (error, tensor))
             with self.subTest(tensor=tensor):
-                limit = self.gradient_bars.get(name, bar[kind]) if kind == 'gradient' else bar[kind]
-                self.assertLessEqual(error, limit)
+                self.assertLessEqual(error, bar[kind])
                 if kind == 'gradient' and bar['cosine']:
                     self.assertGreaterEqual(cosine(got[tensor].data, want[tensor].data), bar['cosine'])
         done = run('muse-run', 'train', plan, '--params', params, '--tokens', file, '--json', *self.device)
@@ -73,7 +69,7 @@ class Golden(programs.Scratch):
 
 
     def check_mixed(self, name):
-        bar = self.mixed_bars.get(name, MIXED_BITNET if 'bitnet' in name else MIXED)
+        bar = MIXED_BITNET if 'bitnet' in name else MIXED
         folder = os.path.join(GOLDEN, name)
         with open(os.path.join(folder, 'expected.json'), encoding='utf-8') as f:
             expected = json.load(f)

@@ -12,18 +12,7 @@ import tempfile
 import programs
 from programs import Tensor, load, program, run, save, tokens
 
-CONFIG = """vocab_size: 257
-tokenizer: bytes
-eos_token_id: 256
-d_model: 32
-n_layers: 1
-num_heads: 2
-n_seq: 32
-local_window: 8
-batch_size: 2
-use_bitnet: true
-use_mixed_precision: false
-max_steps: 6
+CONFIG = programs.TINY_HYBRID + """max_steps: 6
 warmup_steps: 2
 learning_rate: 3e-3
 eval_interval: 3
