@@ -19,10 +19,13 @@ MuseStatus muse_emit_cuda_pack_trits(MuseCudaEmitter *e) {
                               : muse_ceil_div(w.dim[0] * blocks_of_row(t.dtype, w.dim[1]) * 16, BLOCK);
   muse_str_append(e->out, muse_cuda_trits_prelude());
   muse_cuda_begin_launch(e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = 1, .block = BLOCK});
-  muse_str_appendf(e->out, "  pack_%s<%s, %s>(blockIdx.x, a%d, a%d[0], r%d, %lld, %lld);\n}\n\n",
-                   transposed ? "transposed" : "trits", t.dtype == MUSE_T5 ? "true" : "false",
-                   aligned ? "true" : "false", muse_kernel_operand_of(op, 0), muse_kernel_operand_of(op, 1),
-                   muse_kernel_result_of(op, 0), (long long)w.dim[0], (long long)w.dim[1]);
+  muse_str_appendf(e->out, "  pack_%s<%s, %s>(blockIdx.x, a%d, a%d[0], ", transposed ? "transposed" : "trits",
+                   t.dtype == MUSE_T5 ? "true" : "false", aligned ? "true" : "false", muse_kernel_operand_of(op, 0),
+                   muse_kernel_operand_of(op, 1));
+  if (op->n_operands == 3) muse_str_appendf(e->out, "a%d[0], ", muse_kernel_operand_of(op, 2));
+  else muse_str_append(e->out, "0.0f, ");
+  muse_str_appendf(e->out, "r%d, %lld, %lld);\n}\n\n", muse_kernel_result_of(op, 0), (long long)w.dim[0],
+                   (long long)w.dim[1]);
   return MUSE_OK;
 }
 

@@ -87,6 +87,7 @@ typedef struct Pack {
   int64_t N, K, row_bytes; // of the latent matrix; bytes of a packed row
   int planes;
   LLVMValueRef w, out, half; // half: gamma/2
+  LLVMValueRef delta;        // width of the grid of weights of 8 bits; NULL: they are f32
 } Pack;
 
 // The code of a weight: 1 + (w > gamma/2) - (w < -gamma/2), as in the exact evaluation. NaN and 0 give 1.
@@ -122,21 +123,26 @@ static LLVMValueRef finish(MuseLlvm *ll, const Pack *p, LLVMValueRef v) {
   return LLVMBuildTrunc(ll->b, v, muse_llvm_vector(ll->i8, lanes), "");
 }
 
-// Weights [index, +lanes); column: of lane 0; those from `limit` on are zero.
+static LLVMValueRef load_some(MuseLlvm *ll, const Pack *p, LLVMValueRef index, int lanes, LLVMValueRef active) {
+  if (!p->delta) return muse_llvm_load(ll, MUSE_F32, p->w, index, lanes, active);
+  LLVMValueRef v = muse_llvm_load(ll, MUSE_I8, p->w, index, lanes, active);
+  return LLVMBuildFMul(ll->b, muse_llvm_convert(ll, v, MUSE_I8, MUSE_F32), muse_llvm_splat(ll, p->delta, lanes), "");
+}
+
+// Weights [index, +lanes); column: of lane 0; those from K on are zero.
 static LLVMValueRef load_weights(MuseLlvm *ll, const Pack *p, LLVMValueRef row, LLVMValueRef column, bool whole,
                                  int lanes) {
   LLVMValueRef base = mul(ll, row, p->K), limit = muse_llvm_i64(ll, p->K), zero = muse_llvm_i64(ll, 0);
-  if (whole) return muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, column), lanes, NULL);
+  if (whole) return load_some(ll, p, add(ll, base, column), lanes, NULL);
   if (lanes == 1) {
     LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSLT, column, limit, "");
-    LLVMValueRef w = muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, LLVMBuildSelect(ll->b, inside, column, zero, "")),
-                                    1, NULL);
+    LLVMValueRef w = load_some(ll, p, add(ll, base, LLVMBuildSelect(ll->b, inside, column, zero, "")), 1, NULL);
     return LLVMBuildSelect(ll->b, inside, w, muse_llvm_f32(ll, 0), "");
   }
   LLVMValueRef active = LLVMBuildSub(ll->b, limit, column, "");
   active = LLVMBuildSelect(ll->b, LLVMBuildICmp(ll->b, LLVMIntSGT, active, zero, ""), active, zero, "");
   active = muse_llvm_minimum(ll, active, muse_llvm_i64(ll, lanes));
-  return muse_llvm_load(ll, MUSE_F32, p->w, add(ll, base, column), lanes, active);
+  return load_some(ll, p, add(ll, base, column), lanes, active);
 }
 
 static void pack_block(MuseLlvm *ll, const Pack *p, LLVMValueRef row, LLVMValueRef block, bool whole) {
@@ -235,6 +241,10 @@ bool muse_emit_llvm_pack_trits(MuseLlvm *ll, const MuseOp *kernel) {
   p.out = muse_llvm_result(ll, 0);
   LLVMValueRef gamma = muse_llvm_load(ll, MUSE_F32, muse_llvm_operand(ll, op->operands[1]->index), muse_llvm_i64(ll, 0),
                                       1, NULL);
+  if (op->n_operands == 3) {
+    LLVMValueRef delta = muse_llvm_operand(ll, op->operands[2]->index);
+    p.delta = muse_llvm_load(ll, MUSE_F32, delta, muse_llvm_i64(ll, 0), 1, NULL);
+  }
   p.half = LLVMBuildFMul(ll->b, gamma, muse_llvm_f32(ll, 0.5), "");
   task_rows(ll, op, &task, &first, &last);
   if (muse_op_bool(op, "transpose")) pack_transposed(ll, &p, first, last);

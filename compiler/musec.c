@@ -2,6 +2,7 @@
 #include "compiler/config.h"
 #include "compiler/cuda_target.h"
 #include "compiler/emit_text.h"
+#include "compiler/memory_report.h"
 #include "compiler/model.h"
 #include "compiler/pipeline.h"
 #include "compiler/plan.h"
@@ -20,7 +21,7 @@ typedef struct Arguments {
   MuseTextList operands, sets, dump_ir, skip;
   uint64_t memory_budget;
   int64_t bisect;
-  bool check, estimate, json, time_passes, list_passes, list_ops, list_keys, version;
+  bool check, estimate, peak, json, time_passes, list_passes, list_ops, list_keys, version;
 } Arguments;
 
 static const char *const emit_forms[] = {"mir", "plan", "llvm", "asm", "object", "cuda", "ptx", NULL};
@@ -83,6 +84,16 @@ static void print_estimate(MuseModule *module, bool json) {
   printf("one step    %.3g flop, %.3g int8 op, %.3g bytes moved\n", e.step_flops, e.step_int_ops, e.step_bytes);
   printf("one token   %.3g flop, %.3g bytes moved\n", e.decode_flops, e.decode_bytes);
   printf("kernels     %d distinct, %d calls in all functions\n", e.n_kernels, e.n_calls);
+}
+
+static MuseStatus print_peak(MuseModule *module, MuseDiag *diag) {
+  if (strcmp(muse_attr_text_or(&module->attrs, "level", ""), "kernel") != 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "--peak needs the whole pipeline: memory is planned for kernels");
+  MuseStr text = {0};
+  MuseStatus status = muse_memory_report(module, 12, &text, diag);
+  fputs(muse_str_text(&text), stdout);
+  muse_str_free(&text);
+  return status;
 }
 
 // "a,b,c" to a NULL-terminated list in the arena.
@@ -157,6 +168,8 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
        &a->memory_budget},
       {"check", 0, MUSE_OPT_FLAG, NULL, "Check the config and compile, but write nothing.", &a->check},
       {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a->estimate},
+      {"peak", 0, MUSE_OPT_FLAG, NULL,
+       "Print, for each function, the largest tensors that are in memory where it needs most.", &a->peak},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a->json},
       {"emit", 0, MUSE_OPT_TEXT, "FORM",
        "mir, plan, llvm, asm, object (needs -o: a folder), or, for an NVIDIA GPU, cuda or ptx "
@@ -223,7 +236,9 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
   MuseModule *module = NULL;
   MuseStatus status = load(a->operands.data[0], a, arena, &options, &module, diag);
   if (status == MUSE_OK && a->estimate) print_estimate(module, a->json);
-  if (status == MUSE_OK && !a->check && (a->output || a->emit || !a->estimate)) status = write_output(module, a, diag);
+  if (status == MUSE_OK && a->peak) status = print_peak(module, diag);
+  if (status == MUSE_OK && !a->check && (a->output || a->emit || !(a->estimate || a->peak)))
+    status = write_output(module, a, diag);
   if (status == MUSE_OK && a->output && !a->check && !a->json)
     fprintf(stderr, "musec: wrote %s: %lld parameters\n", a->output, (long long)muse_model_parameters(module));
   muse_module_destroy(module);

@@ -31,6 +31,7 @@ const char *const muse_pipeline[] = {
     "fuse_map",     // then what is left, by domain
     "outline",      // everything else is a kernel of its own
     "dce",
+    "schedule",     // an order that needs little memory
     NULL,
 };
 

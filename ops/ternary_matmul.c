@@ -68,20 +68,27 @@ MuseStatus muse_infer_pack_trits(const MuseOp *op, MuseType *out, MuseDiag *diag
   MuseDtype dtype = attr != NULL ? attr->dtype : MUSE_T2;
   if (!muse_dtype_is_trit(dtype))
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "pack_trits makes t2 or t5, not %s", muse_dtype_name(dtype));
-  if (w.rank != 2 || w.dtype != MUSE_F32)
+  MuseDtype wanted = op->n_operands == 3 ? MUSE_I8 : MUSE_F32;
+  if (w.rank != 2 || w.dtype != wanted)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
-                         "pack_trits takes f32[N,K], but its first operand is %s of rank %d", muse_dtype_name(w.dtype),
+                         "pack_trits takes %s[N,K] %s a third operand, but its first operand is %s of rank %d",
+                         muse_dtype_name(wanted), wanted == MUSE_I8 ? "with" : "without", muse_dtype_name(w.dtype),
                          w.rank);
   if (gamma.rank != 0 || gamma.dtype != MUSE_F32)
     return muse_error_at(diag, MUSE_ERR_INPUT, op->loc, "the scale of pack_trits is %s of rank %d; it must be f32[]",
                          muse_dtype_name(gamma.dtype), gamma.rank);
+  if (op->n_operands == 3 && !muse_type_eq(op->operands[2]->type, gamma))
+    return muse_error_at(diag, MUSE_ERR_INPUT, op->loc,
+                         "the grid width (third operand) of pack_trits is %s of rank %d; it must be f32[]",
+                         muse_dtype_name(op->operands[2]->type.dtype), op->operands[2]->type.rank);
   bool transpose = muse_op_bool(op, "transpose");
   out[0] = muse_type2(dtype, w.dim[transpose ? 1 : 0], w.dim[transpose ? 0 : 1]);
   return MUSE_OK;
 }
 
 // clip(round(w/gamma), -1, 1), half to even, is 1 exactly when w > gamma/2: at one half the even neighbour is 0.
-// Halving is exact, so f32 kernels and this f64 evaluation agree on every element. NaN becomes 0.
+// Halving is exact, so f32 kernels and this f64 evaluation agree on every element. NaN becomes 0. A weight of 8 bits is
+// rounded to f32 behind its product with the grid's width, as it would be in memory.
 void muse_eval_pack_trits(const MuseEval *eval, const MuseOp *op, const MuseTensor *in, MuseTensor *out) {
   int64_t N = in[0].type.dim[0], K = in[0].type.dim[1];
   bool transpose = muse_op_bool(op, "transpose");
@@ -89,6 +96,7 @@ void muse_eval_pack_trits(const MuseEval *eval, const MuseOp *op, const MuseTens
   for (int64_t n = 0; n < N; n++)
     for (int64_t k = 0; k < K; k++) {
       double w = in[0].data[n * K + k];
+      if (op->n_operands == 3) w = (double)(float)(w * in[2].data[0]);
       out[0].data[transpose ? k * N + n : n * K + k] = (w > half) - (w < -half);
     }
 }

@@ -6,6 +6,8 @@
 //   after:  %1 = rope %0, %t; %2 = mul %1, %row                              (rope reads memory, so this is one kernel)
 //   before: %2 = add %0, %1; %3 = reshape %2          (%0 and %1 from memory, %2 not used otherwise)
 //   after:  %2 = reshape %0; %3 = reshape %1; %4 = add %2, %3         (which can join the reader's kernel)
+//   before: %1 = cast %0 {to = f32}; %2 = mul %1, %delta; %3 = pack_trits %2, %gamma        (%0 : i8, %delta : f32[])
+//   after:  %3 = pack_trits %0, %gamma, %delta                               (the f32 matrix need not be in memory)
 // Legal because a view of a view is a view, and x+0, x*1, cast to its own type, double negation and a reduction over
 // dimensions of 1 are x (x+0 only turns -0 into 0, which no consumer can tell apart except 1/x; it is applied to the
 // constant +0 alone). A rotation is linear, so it may stand before a scaling of the row: done for 16-bit tensors only,
@@ -100,6 +102,21 @@ static bool narrow_rope(MusePassCtx *cx, MuseRewriter *r, MuseOp *op) {
   return true;
 }
 
+// A matrix of 8 bits on a grid is packed as it is.
+static bool narrow_pack(MusePassCtx *cx, MuseOp *op) {
+  const MuseOp *def = op->operands[0]->def;
+  if (op->n_operands != 2 || !def || def->kind != MUSE_OP_mul) return false;
+  for (int side = 0; side < 2; side++) {
+    const MuseOp *cast = def->operands[side]->def;
+    MuseValue *delta = def->operands[!side];
+    if (!cast || cast->kind != MUSE_OP_cast || cast->operands[0]->type.dtype != MUSE_I8 || delta->type.rank != 0)
+      continue;
+    muse_op_set_operands(cx->module, op, 3, (MuseValue *[]){cast->operands[0], op->operands[1], delta});
+    return true;
+  }
+  return false;
+}
+
 bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
   bool changed = false, forward_only = muse_attr_bool_or(&fn->attrs, "differentiate", false);
   MuseRewriter r;
@@ -121,6 +138,7 @@ bool muse_pass_canonicalize(MusePassCtx *cx, MuseFunc *fn) {
       changed = true;
       continue;
     }
+    if (op->kind == MUSE_OP_pack_trits && narrow_pack(cx, op)) changed = true;
     if (op->kind == MUSE_OP_reshape && !forward_only && op->operands[0]->def &&
         muse_is_cheap_map(op->operands[0]->def) && is_private_map(&r, uses, op->operands[0], MAX_MAPS)) {
       MuseBuilder b = muse_builder_before(cx->module, op);

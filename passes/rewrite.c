@@ -242,23 +242,31 @@ enum { MAX_COPIED = 12 };
 
 // Some values are computed again in every kernel that uses them, instead of being stored by one:
 //   - what a few maps compute from one 16-bit tensor of their shape and from smaller values: reading 16 bits and some
-//     arithmetic instead of storing and reading 32 (or a mask, whose reader may well read the tensor too);
+//     arithmetic instead of storing and reading 32 (or a mask, whose reader may well read the tensor too); from an
+//     argument that the function does not change, too, which is in memory anyway (the gradient of a matrix, divided by
+//     factors of its row and column for a sum of squares, and for the update once that is known);
 //   - what cheap ones compute from scalars of the function's arguments alone, which would be a kernel for one number.
 typedef struct Copies {
   MuseGraph *g;
   MuseValue ***operands; // by op: the operands of such an op, as they were before anything was placed; NULL: not one
   int *size;             // by op: ops that are copied with it
+  bool *stays;           // by argument: the function leaves its buffer as it is
 } Copies;
 
 static bool is_narrow(MuseType type) { return type.dtype == MUSE_BF16 || type.dtype == MUSE_F16; }
 
-// The 16-bit tensor that a copy of op `i` reads.
+// Whether copies may read this tensor.
+static bool is_source(const Copies *c, const MuseValue *v) {
+  return is_narrow(v->type) || (!v->def && v->type.dtype == MUSE_F32 && c->stays[v->index]);
+}
+
+// The tensor of its shape that a copy of op `i` reads.
 static MuseValue *source_of(const Copies *c, int i) {
   MuseType shape = c->g->op[i]->results[0]->type;
   for (int k = 0; k < c->g->op[i]->n_operands; k++) {
     MuseValue *v = c->operands[i][k];
     if (!muse_type_same_shape(v->type, shape)) continue;
-    if (is_narrow(v->type)) return v;
+    if (is_source(c, v)) return v;
     const int d = muse_graph_def(c->g, v);
     if (d >= 0 && c->operands[d]) return source_of(c, d);
   }
@@ -293,18 +301,37 @@ static bool is_copied(Copies *c, int i) {
     MuseValue *v = op->operands[k], *from = NULL;
     if (muse_type_elements(v->type) < muse_type_elements(op->results[0]->type)) continue;
     const int d = muse_graph_def(c->g, v);
-    if (is_narrow(v->type)) from = v;
+    if (is_source(c, v)) from = v;
     else if (d >= 0 && c->operands[d]) from = source_of(c, d), size += c->size[d];
     if (!from || (source && source != from)) return false;
     source = from;
   }
   c->size[i] = size;
+  // Reading 32 bits in place of 32 pays for arithmetic, not for functions.
+  if (source && !is_narrow(source->type) && is_function(op->kind)) return false;
   return source && size <= MAX_COPIED;
+}
+
+static bool *arguments_that_stay(const MuseFunc *fn, MuseArena *scratch) {
+  bool *changed = MUSE_NEW_ARRAY(scratch, bool, fn->module->n_buffers);
+  bool *stays = MUSE_NEW_ARRAY(scratch, bool, fn->body.n_args);
+  for (int i = 0; i < fn->n_results; i++) {
+    const char *name = muse_func_result_buffer(fn, i);
+    const MuseBuffer *buffer = name ? muse_module_buffer(fn->module, name) : NULL;
+    if (buffer) changed[buffer->index] = true;
+  }
+  for (int i = 0; i < fn->body.n_args; i++) {
+    const char *name = muse_func_arg_buffer(fn, i);
+    const MuseBuffer *buffer = name ? muse_module_buffer(fn->module, name) : NULL;
+    stays[i] = buffer && !changed[buffer->index];
+  }
+  return stays;
 }
 
 static void find_copies(Copies *c, MuseGraph *g) {
   *c = (Copies){.g = g,
                 .operands = MUSE_NEW_ARRAY(g->scratch, MuseValue **, g->n),
+                .stays = arguments_that_stay(g->fn, g->scratch),
                 .size = MUSE_NEW_ARRAY(g->scratch, int, g->n)};
   for (int i = 0; i < g->n; i++) {
     MuseOp *op = g->op[i];

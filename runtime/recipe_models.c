@@ -17,9 +17,9 @@
 // bytes: the planned peak without a memory budget, by musec --estimate.
 const MuseModelChoice muse_models[MUSE_N_MODELS] = {
     {"tiny", "muse-tiny.yaml", 0.18e9},
-    {"300m", "phase8_300m.yaml", 7.1e9},
-    {"1b", "phase8_1b.yaml", 28.4e9},
-    {"10b", "phase8_10b_rtx3080.yaml", 103.0e9},
+    {"300m", "phase8_300m.yaml", 6.5e9},
+    {"1b", "phase8_1b.yaml", 27.2e9},
+    {"10b", "phase8_10b_rtx3080.yaml", 64.3e9},
 };
 
 const MuseModelChoice *muse_recipe_model(const char *name) {

@@ -111,14 +111,16 @@ static void add_three(List *list, const char *const trits[3], int M, const int N
   muse_str_free(&s);
 }
 
-static void add_pack(List *list, const char *trits, int N, int K, bool transposed) {
+static void add_pack(List *list, const char *trits, int N, int K, bool transposed, bool grid) {
   MuseStr s = {0};
   char label[64];
-  snprintf(label, sizeof label, "pack %s %dx%d%s", trits, N, K, transposed ? " transposed" : "");
+  snprintf(label, sizeof label, "pack %s %dx%d%s%s", trits, N, K, transposed ? " transposed" : "",
+           grid ? " i8" : "");
   muse_str_appendf(&s,
-                   "func @f(%%0 : f32[%d,%d], %%1 : f32[]) -> ({}) {\n"
-                   "  %%2 = pack_trits %%0, %%1 {dtype = %s, transpose = %s} : %s[%d,%d]\n  return %%2\n}",
-                   N, K, trits, transposed ? "true" : "false", trits, transposed ? K : N, transposed ? N : K);
+                   "func @f(%%0 : %s[%d,%d], %%1 : f32[]%s) -> ({}) {\n"
+                   "  %%3 = pack_trits %%0, %%1%s {dtype = %s, transpose = %s} : %s[%d,%d]\n  return %%3\n}",
+                   grid ? "i8" : "f32", N, K, grid ? ", %2 : f32[]" : "", grid ? ", %2" : "", trits,
+                   transposed ? "true" : "false", trits, transposed ? K : N, transposed ? N : K);
   add(list, "pack_trits", label, 0, &s);
   muse_str_free(&s);
 }
@@ -176,8 +178,8 @@ int muse_cuda_product_cases(MuseCudaCase *out, int capacity) {
   static const int sizes[][2] = {{1, 1}, {5, 3}, {64, 320}, {70, 129}, {33, 1600}, {515, 260}, {640, 512}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     for (int five = 0; five < 2; five++) {
-      add_pack(&list, five ? "t5" : "t2", sizes[i][0], sizes[i][1], false);
-      add_pack(&list, five ? "t5" : "t2", sizes[i][0], sizes[i][1], true);
+      add_pack(&list, five ? "t5" : "t2", sizes[i][0], sizes[i][1], false, i % 2 == 0);
+      add_pack(&list, five ? "t5" : "t2", sizes[i][0], sizes[i][1], true, i % 2 == 0);
       add_unpack(&list, five ? "t5" : "t2", sizes[i][0], sizes[i][1]);
     }
   return list.n;
@@ -217,10 +219,12 @@ int muse_cuda_product_bench_cases(MuseCudaCase *out, int capacity) {
   add_cold(&list, "t2", 1, 5120, 5120);
   add_three(&list, t222, 1, (const int[]){5120, 5120, 5120}, 5120);
   list.item[list.n - 1].cold = true;
-  add_pack(&list, "t2", 20480, 5120, false);
-  add_pack(&list, "t2", 20480, 5120, true);
-  add_pack(&list, "t5", 20480, 5120, false);
-  add_pack(&list, "t5", 20480, 5120, true);
+  add_pack(&list, "t2", 20480, 5120, false, false);
+  add_pack(&list, "t2", 20480, 5120, true, false);
+  add_pack(&list, "t5", 20480, 5120, false, false);
+  add_pack(&list, "t5", 20480, 5120, true, false);
+  add_pack(&list, "t2", 20480, 5120, false, true);
+  add_pack(&list, "t2", 20480, 5120, true, true);
   add_unpack(&list, "t2", 20480, 5120);
   add_unpack(&list, "t5", 20480, 5120);
   return list.n;

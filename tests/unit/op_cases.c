@@ -125,6 +125,8 @@ static const Row rows[] = {
     CASE(pack_trits, "f32[5,67] u(-2,2); f32[] u(0.5,1)", "")
     CASE(pack_trits, "f32[7,321] u(-2,2); f32[] u(0.5,1)", "dtype=t5")
     CASE(pack_trits, "f32[67,9] u(-2,2); f32[] u(0.5,1)", "transpose=true")
+    CASE(pack_trits, "i8[5,67] i(-127,127); f32[] u(0.5,1); f32[] u(0.01,0.02)", "")
+    CASE(pack_trits, "i8[67,9] i(-127,127); f32[] u(0.5,1); f32[] u(0.01,0.02)", "dtype=t5, transpose=true")
     CASE(unpack_trits, "t2[5,67] i(-1,1)", "")
     CASE(unpack_trits, "t2[1,513] i(-1,1)", "")
     CASE(unpack_trits, "t5[3,321] i(-1,1)", "")

@@ -2,6 +2,8 @@
 // written there last, so that a reader who finds another token shows an overlap, whatever the cause.
 #include "compiler/memory_plan.h"
 
+#include "compiler/memory_report.h"
+#include "compiler/pipeline.h"
 #include "ir/base/hash.h"
 #include "ir/base/philox.h"
 #include "ir/text.h"
@@ -380,6 +382,79 @@ Test(compiler_memory, sizes_beyond_reason_are_refused) {
   cr_expect_eq(muse_memory_plan_func(f, &test_hooks, diag), MUSE_ERR_NO_FIT);
   cr_expect_str_eq(muse_diag_message(diag, 0),
                    "the tensors of function @f need more than 2^60 bytes; make the model or the batch smaller");
+  muse_diag_destroy(diag);
+  muse_module_destroy(m);
+}
+
+// --- whole models ---
+
+static MuseModule *compile_tiny(MuseArena *arena, const char *layers, const char *optimizer) {
+  const char *overrides[] = {layers, optimizer, "use_gradient_checkpointing=true", "max_grad_norm=1"};
+  MuseTextList sets = {.data = overrides, .len = 4};
+  MuseDiag *diag = muse_diag_create();
+  MuseConfig config;
+  MuseModule *m = NULL;
+  MuseStatus status = muse_config_load("configs/muse-tiny.yaml", &sets, arena, &config, diag);
+  if (status == MUSE_OK) status = muse_compile_config(&config, "configs/muse-tiny.yaml", "cpu", NULL, &m, diag);
+  if (status != MUSE_OK) muse_diag_print(diag, stderr);
+  cr_assert_eq(status, MUSE_OK);
+  muse_diag_destroy(diag);
+  return m;
+}
+
+static int64_t slab_of(const MuseModule *m, const char *name) {
+  const MuseFunc *f = muse_module_func(m, name);
+  cr_assert(f);
+  return muse_attr_int_or(&f->attrs, "slab", -1);
+}
+
+// The updates and packings of parameters need no more memory for many layers than for few, and none holds the f32 form
+// of a latent matrix (262,144 bytes for the largest, 65,536 for the others); a step keeps the inputs of the layers.
+Test(compiler_memory, the_working_memory_of_an_update_does_not_grow_with_the_layers, .timeout = 120) {
+  static const char *const optimizers[] = {"optimizer=adafactor8", "optimizer=adamw"};
+  for (int i = 0; i < 2; i++) {
+    MuseArena *arena = muse_arena_create();
+    MuseModule *few = compile_tiny(arena, "n_layers=3", optimizers[i]);
+    MuseModule *many = compile_tiny(arena, "n_layers=12", optimizers[i]);
+    static const char *const names[] = {"norms", "update", "pack"};
+    for (int k = 0; k < 3; k++) {
+      cr_expect_leq(slab_of(many, names[k]), slab_of(few, names[k]) + 1024, "%s @%s: %lld, %lld", optimizers[i],
+                    names[k], (long long)slab_of(few, names[k]), (long long)slab_of(many, names[k]));
+      cr_expect_lt(slab_of(many, names[k]), 32768);
+    }
+    int64_t input = 8 * 256 * 128 * 4, grown = (slab_of(many, "grad") - slab_of(few, "grad")) / 9;
+    cr_expect_lt(grown, 4 * input, "%s: %lld bytes a layer", optimizers[i], (long long)grown);
+    muse_module_destroy(few);
+    muse_module_destroy(many);
+    muse_arena_destroy(arena);
+  }
+}
+
+Test(compiler_memory, the_report_names_what_is_alive) {
+  static const char *const text =
+      "module {level = \"kernel\"}\nbuffer @a : f32[1024] role \"param\"\nbuffer @b : f32[1024] role \"param\"\n"
+      "func @f(%0 : f32[1024] {buffer = \"a\"}) -> ({buffer = \"b\"}) {\n"
+      "  %1 = kernel %0 {skeleton = \"map\"} : f32[1024] layer(3) backward {\n"
+      "  ^(%2 : f32[1024]):\n    %3 = exp %2 : f32[1024]\n    yield %3\n  }\n"
+      "  %4 = kernel %0 {skeleton = \"map\"} : f32[1,1] {\n"
+      "  ^(%5 : f32[1024]):\n    %6 = reshape %5 {shape = [1, 1024]} : f32[1,1024]\n"
+      "    %7 = reduce_sum %6 {axes = [1]} : f32[1,1]\n    yield %7\n  }\n"
+      "  %8 = kernel %1, %4 {skeleton = \"map\"} : f32[1024] {\n"
+      "  ^(%9 : f32[1024], %10 : f32[1,1]):\n    %11 = sqrt %9 : f32[1024]\n    yield %11\n  }\n"
+      "  %12 = kernel %8, %4 {skeleton = \"map\"} : f32[1024] {\n"
+      "  ^(%13 : f32[1024], %14 : f32[1,1]):\n    %15 = exp %13 : f32[1024]\n    yield %15\n  }\n"
+      "  return %12\n}\n";
+  MuseDiag *diag = muse_diag_create();
+  MuseModule *m = NULL;
+  MuseStr out = {0};
+  cr_assert_eq(muse_module_parse("t.mir", text, strlen(text), &m, diag), MUSE_OK, "%s", muse_diag_message(diag, 0));
+  cr_assert_eq(muse_memory_plan_func(m->first_func, &muse_kernel_memory_hooks, diag), MUSE_OK);
+  cr_assert_eq(muse_memory_report(m, 1, &out, diag), MUSE_OK);
+  cr_expect_str_eq(muse_str_text(&out),
+                   "@f: 4.1 kB at op 1 of 5, map\n"
+                   "        4.1 kB  %1 f32[1024], ops 0 to 2, of map, layer 3 backward\n"
+                   "           4 B  in 1 more\n");
+  muse_str_free(&out);
   muse_diag_destroy(diag);
   muse_module_destroy(m);
 }

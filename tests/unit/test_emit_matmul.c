@@ -231,21 +231,30 @@ static void fill_weights(void *user, int index, MuseTensor *t) { // many exactly
   }
 }
 
-static void check_pack(int N, int K, const char *trits, bool transpose) {
+static void fill_grid(void *user, int index, MuseTensor *t) { // 31 steps of 0.25/31 and half the scale: a tie in f32
+  for (int64_t i = 0, n = muse_type_elements(t->type); i < n; i++)
+    t->data[i] = index == 0   ? (double)(((uint64_t)i * 0x9E3779B97F4A7C15u >> 40) % 255) - 127
+                 : index == 1 ? (double)(31 * (0.25f / 31)) * 2
+                              : (double)(0.25f / 31);
+}
+
+static void check_pack(int N, int K, const char *trits, bool transpose, bool grid) {
   char text[256], what[64];
   snprintf(text, sizeof text,
-           "func @f(%%0 : f32[%d,%d], %%1 : f32[]) -> ({}) {\n"
-           "  %%2 = pack_trits %%0, %%1 {dtype = %s, transpose = %s} : %s[%d,%d]\n  return %%2\n}",
-           N, K, trits, transpose ? "true" : "false", trits, transpose ? K : N, transpose ? N : K);
-  snprintf(what, sizeof what, "pack %s %dx%d, transpose %d", trits, N, K, transpose);
-  MuseHarnessReport r = run_with("pack_trits", text, (MuseHarness){.fill = fill_weights});
+           "func @f(%%0 : %s[%d,%d], %%1 : f32[]%s) -> ({}) {\n"
+           "  %%3 = pack_trits %%0, %%1%s {dtype = %s, transpose = %s} : %s[%d,%d]\n  return %%3\n}",
+           grid ? "i8" : "f32", N, K, grid ? ", %2 : f32[]" : "", grid ? ", %2" : "", trits,
+           transpose ? "true" : "false", trits, transpose ? K : N, transpose ? N : K);
+  snprintf(what, sizeof what, "pack %s %dx%d, transpose %d, grid %d", trits, N, K, transpose, grid);
+  MuseHarnessReport r = run_with("pack_trits", text, (MuseHarness){.fill = grid ? fill_grid : fill_weights});
   expect_exact(&r, 0, what);
 }
 
 Test(emit_trits, pack) {
   static const int shape[][2] = {{1, 1}, {3, 343}, {300, 37}, {70, 700}, {333, 64}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-    for (int form = 0; form < 4; form++) check_pack(shape[i][0], shape[i][1], form & 1 ? "t5" : "t2", form & 2);
+    for (int form = 0; form < 8; form++)
+      check_pack(shape[i][0], shape[i][1], form & 1 ? "t5" : "t2", form & 2, form & 4);
 }
 
 Test(emit_trits, unpack) {

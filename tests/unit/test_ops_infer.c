@@ -140,7 +140,11 @@ static const Refused refused[] = {
         REFUSED(ternary_matmul, "i8[3,4] i(0,1); t2[5,3] i(0,1)", "", "ternary_matmul") REFUSED(
             int8_matmul, "i8[3,4] i(0,1); i8[4,5] i(0,1)", "",
             "int8_matmul") REFUSED(pack_trits, "f32[3,4] u(0,1); f32[1] u(1,1)", "",
-                                   "pack_trits") REFUSED(unpack_trits, "i8[3,4] i(0,1)", "", "unpack_trits")
+                                   "pack_trits") REFUSED(pack_trits, "i8[3,4] i(0,1); f32[] u(1,1)", "",
+                                                         "first operand is i8")
+            REFUSED(pack_trits, "f32[3,4] u(0,1); f32[] u(1,1); f32[] u(1,1)", "", "first operand is f32")
+                REFUSED(pack_trits, "i8[3,4] i(0,1); f32[] u(1,1); f32[1] u(1,1)", "", "grid width")
+        REFUSED(unpack_trits, "i8[3,4] i(0,1)", "", "unpack_trits")
             REFUSED(rope_table, "f32[] u(0,1)", "rows=3, half=2",
                     "rope_table") REFUSED(rope, "f32[2,5,3,6] u(0,1); f32[5,4] u(0,1)", "",
                                           "rope") REFUSED(gather_rows, "f32[5,6] u(0,1); f32[2,3] u(0,1)", "",
