@@ -24,11 +24,12 @@ static void grow(MuseSeen *s) {
 }
 
 bool muse_seen_add(MuseSeen *s, MuseHash hash) {
+  uint64_t max = s->max ? s->max : MUSE_SEEN_MAX;
   if (!(hash.lo | hash.hi)) hash.hi = 1;
-  if (s->n * 2 >= s->cap && s->n < MUSE_SEEN_MAX) grow(s);
+  if (s->cap == 0 || (s->n * 2 >= s->cap && s->n < max)) grow(s);
   MuseHash *slot = find(s->slots, s->cap, hash);
   if (slot->lo | slot->hi) return false;
-  if (s->n >= MUSE_SEEN_MAX) s->full = true;
+  if (s->n >= max) s->full = true;
   else *slot = hash, s->n++;
   return true;
 }

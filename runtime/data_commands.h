@@ -9,19 +9,23 @@
 
 // The commands of muse-data.
 
+#define MUSE_TOKENIZE_SAVE_SECONDS 10 // the default of save_seconds
+
 typedef struct MuseTokenizeOptions {
   MuseTextList inputs, endings;
   const char *tokenizer, *output;
   int64_t threads;         // 0: all cores
   int64_t max_tokens;      // 0: no limit; the document that passes it is the last
   uint64_t max_document;   // bytes; longer documents are left out
+  double save_seconds;     // how often what is done is made sure of
   bool keep_duplicates;    // else a document that equals an earlier one is left out
   bool json, quiet;
   volatile sig_atomic_t *stop; // set by a signal
 } MuseTokenizeOptions;
 
 // Makes NAME.bin and NAME.idx, and prints what went in to `out`. The result does not depend on the number of threads.
-// MUSE_ERR_STOPPED when *stop was set: nothing has been written then.
+// A call that was stopped (MUSE_ERR_STOPPED: *stop was set) or killed leaves what was there before; the next one with
+// the same options and inputs goes on where that one was saved last, and ends with the same bytes.
 MuseStatus muse_data_tokenize(const MuseTokenizeOptions *options, FILE *out, MuseDiag *diag);
 
 typedef struct MuseImportOptions {

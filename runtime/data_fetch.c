@@ -379,8 +379,8 @@ static MuseStatus tokenize_folder(const Fetch *f, const char *folder, const char
   muse_str_appendf(&output, "%s/%s", f->options->output, name);
   const char *inputs[1] = {folder};
   MuseTokenizeOptions o = {.inputs = {inputs, 1, 1}, .tokenizer = f->options->tokenizer, .output = output.data,
-                           .max_document = (uint64_t)1 << 30, .json = f->options->json, .quiet = f->options->quiet,
-                           .stop = f->options->stop};
+                           .max_document = (uint64_t)1 << 30, .save_seconds = MUSE_TOKENIZE_SAVE_SECONDS,
+                           .json = f->options->json, .quiet = f->options->quiet, .stop = f->options->stop};
   MuseStatus status = muse_data_tokenize(&o, out, diag);
   muse_str_free(&output);
   return status;

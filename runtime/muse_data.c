@@ -16,7 +16,8 @@ static bool is_file_name(const char *path) {
 }
 
 static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
-  MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30, .stop = NULL};
+  MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30,
+                           .save_seconds = MUSE_TOKENIZE_SAVE_SECONDS, .stop = NULL};
   bool help = false;
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "NAME", "Writes NAME.bin and NAME.idx.", &o.output},
@@ -28,6 +29,8 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
        &o.max_tokens},
       {"max-document", 0, MUSE_OPT_BYTES, "SIZE", "Leaves longer documents out (1 GiB).", &o.max_document},
       {"keep-duplicates", 0, MUSE_OPT_FLAG, NULL, "Keeps documents that equal an earlier one.", &o.keep_duplicates},
+      {"save-interval", 0, MUSE_OPT_REAL, "SECONDS", "Syncs so often what is done, to go on after a crash (10).",
+       &o.save_seconds},
       {"threads", 'j', MUSE_OPT_INT, "N", "Number of threads (all cores); the result is the same for any.", &o.threads},
       {"quiet", 'q', MUSE_OPT_FLAG, NULL, "No progress on the terminal.", &o.quiet},
       {"json", 0, MUSE_OPT_FLAG, NULL, "Prints the summary as JSON.", &o.json},
@@ -47,6 +50,8 @@ static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
                           muse_str_ends_with(o.output, "/") ? "" : "/");
     else if (o.threads < 0 || o.max_tokens < 0)
       status = muse_error(diag, MUSE_ERR_INPUT, "--threads and --max-tokens take numbers from 0 on");
+    else if (!(o.save_seconds >= 0 && o.save_seconds <= 1e6))
+      status = muse_error(diag, MUSE_ERR_INPUT, "--save-interval takes seconds from 0 to 1e6");
   }
   if (status == MUSE_OK && !help) {
     o.stop = muse_catch_stop(NULL);

@@ -2,6 +2,7 @@
 #define MUSE_RUNTIME_TOKENS_H
 
 #include "ir/base/diag.h"
+#include "ir/base/hash.h"
 #include "ir/base/str.h"
 
 #include <stdbool.h>
@@ -55,11 +56,26 @@ MuseStatus muse_tokens_check_index(const char *path, const void *bytes, uint64_t
 typedef struct MuseTokensWriter MuseTokensWriter;
 MuseStatus muse_tokens_writer_open(const char *name, const char *tokenizer, uint64_t tokenizer_hash, int64_t vocab_size,
                                    MuseTokensWriter **out_writer, MuseDiag *diag);
+// The whole documents that a writer has put on the disk, with hashes of what they are there.
+typedef struct MuseTokensMark {
+  int64_t n_documents, n_tokens;
+  MuseHash bin, idx;
+} MuseTokensMark;
+
+// A writer whose files grow as `bin` and `idx` in `folder`, on the file system of NAME, and outlive the process. With
+// `mark` it goes on from there; MUSE_ERR_DATA when the folder does not hold what the mark says. NULL: from the start.
+MuseStatus muse_tokens_writer_open_kept(const char *name, const char *folder, const MuseTokensMark *mark,
+                                        const char *tokenizer, uint64_t tokenizer_hash, int64_t vocab_size,
+                                        MuseTokensWriter **out_writer, MuseDiag *diag);
+// Brings all whole documents to the disk. What the current one has so far does not count.
+MuseStatus muse_tokens_writer_mark(MuseTokensWriter *writer, MuseTokensMark *out_mark, MuseDiag *diag);
+
 // Appends to the current document; ids must be below vocab_size.
 MuseStatus muse_tokens_writer_append(MuseTokensWriter *writer, const int32_t *ids, int64_t count, MuseDiag *diag);
 MuseStatus muse_tokens_writer_end_document(MuseTokensWriter *writer, MuseDiag *diag);
 // Syncs and renames both files; destroys the writer in every case. out_info may be NULL; its paths are not set.
 MuseStatus muse_tokens_writer_finish(MuseTokensWriter *writer, MuseTokensInfo *out_info, MuseDiag *diag);
+// Removes the files, unless they are kept; NULL is allowed.
 void muse_tokens_writer_abort(MuseTokensWriter *writer);
 
 #endif

@@ -147,9 +147,31 @@ MuseStatus muse_atomic_open(const char *path, MuseAtomicFile *out, MuseDiag *dia
   return MUSE_OK;
 }
 
+MuseStatus muse_atomic_open_kept(const char *path, const char *temporary, MuseAtomicFile *out, MuseDiag *diag) {
+  *out = (MuseAtomicFile){0};
+  struct stat info;
+  bool exists = stat(path, &info) == 0;
+  if (exists && !S_ISREG(info.st_mode))
+    return muse_error(diag, MUSE_ERR_INPUT, "cannot write '%s': it is %s, give the path of a file", path,
+                      S_ISDIR(info.st_mode) ? "a directory" : "no regular file");
+  char *real = exists ? realpath(path, NULL) : NULL;
+  MuseAtomicFile f = {.path = real ? real : duplicate(path), .kept = true};
+  int fd = open(temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (fd >= 0) f.file = fdopen(fd, "r+b");
+  if (!f.file) {
+    MuseStatus status = io_error(diag, "write", temporary, errno);
+    if (fd >= 0) close(fd);
+    muse_atomic_abort(&f);
+    return status;
+  }
+  f.temporary = duplicate(temporary);
+  *out = f;
+  return MUSE_OK;
+}
+
 void muse_atomic_abort(MuseAtomicFile *f) {
   if (f->file) fclose(f->file);
-  if (f->temporary) unlink(f->temporary);
+  if (f->temporary && !f->kept) unlink(f->temporary);
   free(f->temporary);
   free(f->path);
   *f = (MuseAtomicFile){0};

@@ -4,6 +4,7 @@
 #include "ir/base/diag.h"
 #include "ir/base/str.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // Reads a whole regular file of at most `max_bytes` into *out (replaced). Errors name the path and the reason.
@@ -15,10 +16,13 @@ MuseStatus muse_read_file(const char *path, uint64_t max_bytes, MuseStr *out, Mu
 MuseStatus muse_write_file_atomic(const char *path, const void *data, size_t bytes, MuseDiag *diag);
 
 // The same for content that is written piecemeal: write to `file`, then finish (commit) or abort (the old file stays).
-typedef struct MuseAtomicFile { FILE *file; char *path, *temporary; } MuseAtomicFile;
+typedef struct MuseAtomicFile { FILE *file; char *path, *temporary; bool kept; } MuseAtomicFile;
 MuseStatus muse_atomic_open(const char *path, MuseAtomicFile *out, MuseDiag *diag);
 MuseStatus muse_atomic_finish(MuseAtomicFile *f, MuseDiag *diag); // fsync + rename + fsync directory
 void muse_atomic_abort(MuseAtomicFile *f);
+// The same with a temporary file under a name of one's own, on the file system of `path`, that abort keeps for a later
+// process: what it holds already stays, and `file` can be read, too.
+MuseStatus muse_atomic_open_kept(const char *path, const char *temporary, MuseAtomicFile *out, MuseDiag *diag);
 
 MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag); // mkdir -p
 MuseStatus muse_sync_dir(const char *path, MuseDiag *diag);

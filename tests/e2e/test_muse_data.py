@@ -104,7 +104,7 @@ class MuseData(unittest.TestCase):
         self.put('endless.gz', gzip.compress(b'z' * (1 << 28), 1) * 8)
         child = subprocess.Popen([MUSE_DATA, 'tokenize', 'text', 'endless.gz', '-o', 'set', '--max-document', '100GB'],
                                  stderr=subprocess.PIPE, text=True)
-        while not any('.tmp' in name for name in os.listdir('.')):
+        while not os.path.exists('.set.partial'):
             time.sleep(0.01)
         time.sleep(0.1)
         child.send_signal(signal.SIGINT)
@@ -112,7 +112,7 @@ class MuseData(unittest.TestCase):
         self.assertEqual(child.returncode, 75)
         self.assertIn("stopped; 'set' is as it was before", message)
         self.assertEqual((read('set.bin'), read('set.idx')), before)
-        self.assertEqual(sorted(os.listdir('.')), ['endless.gz', 'set.bin', 'set.idx', 'text'])
+        self.assertEqual(sorted(os.listdir('.')), ['.set.partial', 'endless.gz', 'set.bin', 'set.idx', 'text'])
 
     def test_inspect(self):
         self.put('text/escape', b'red \x1b[31m text')
