@@ -104,6 +104,7 @@ static EMU int __popc(unsigned x) { return __builtin_popcount(x); }
 static EMU int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static EMU int __ffs(int x) { return __builtin_ffs(x); }
 static EMU float __frcp_rn(float x) { return 1.0f / x; }
+static EMU float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
 static EMU float __fdividef(float x, float y) { return x / y; }
 static EMU float __expf(float x) { return expf(x); }
 static EMU float __logf(float x) { return logf(x); }

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -187,7 +186,7 @@ EXPORT int cuDeviceGetName(char *name, int bytes, int device) {
 
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
   switch (attribute) {
-  case 16: *value = 4; return 0; // multiprocessors
+  case 16: *value = 1; return 0; // multiprocessors
   case 75: *value = capability() / 10; return 0;
   case 76: *value = capability() % 10; return 0;
   case 97: *value = (int)shared_limit(); return 0;
@@ -564,14 +563,15 @@ static size_t image_bytes(const unsigned char *image) {
 EXPORT int cuModuleLoadData(Module **module, const void *image) {
   const int result = locked();
   const size_t bytes = image_bytes(image);
-  char path[64];
+  const char *tmp = getenv("TMPDIR");
+  char path[128]; // a new one each time: the loader takes a name that it knows for what it has loaded
   if (result || !bytes) return unlocked(result ? result : NO_BINARY);
-  const int file = memfd_create("muse-emulator", MFD_CLOEXEC);
+  snprintf(path, sizeof path, "%.80s/muse-emulator-module-XXXXXX", tmp ? tmp : "/tmp");
+  const int file = mkstemp(path);
   const bool written = file >= 0 && write(file, image, bytes) == (ssize_t)bytes;
-  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
   void *library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-  if (!library) fprintf(stderr, "MUSE software GPU: a module cannot be loaded: %s\n", dlerror());
-  if (file >= 0) close(file);
+  if (!library) fprintf(stderr, "MUSE software GPU: a module cannot be loaded: %s\n", written ? dlerror() : path);
+  if (file >= 0) close(file), unlink(path);
   *module = library ? calloc(1, sizeof **module) : NULL;
   if (!*module) return unlocked(NO_BINARY);
   (*module)->library = library;

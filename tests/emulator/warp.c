@@ -110,7 +110,7 @@ static int byte_of(unsigned word, int i, bool is_signed) {
   return is_signed ? (int8_t)byte : (int)byte;
 }
 
-// Bytes in fours: register i of A is (g + i % 2 * 8, 4t + i / 2 * 16), of B (4t + i * 16, g). m8n8k16 has the first ones.
+// Bytes in fours: register i of A is (g + i % 2 * 8, 4t + i / 2 * 16), of B (4t + i * 16, g); m8n8k16: the first.
 static void multiply_bytes(bool small, void *const *operands) {
   int a[16][32] = {{0}}, b[32][8] = {{0}};
   uint32_t sum[16][8];
