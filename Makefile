@@ -12,7 +12,7 @@ CONFIG_1B ?= configs/phase8_1b.yaml
 CONFIG_10B ?= configs/phase8_10b_rtx3080.yaml
 RUN ?= runs/phase8_1b
 
-.PHONY: help build quickstart data-lite data data-ja recipe report test install clean coverage asan compress-1b compress-10b train-compressed train-10b
+.PHONY: help build quickstart data-lite data data-ja recipe report test install clean coverage asan fuzz compress-1b compress-10b train-compressed train-10b
 
 help:
 	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
@@ -30,6 +30,7 @@ help:
 	@echo "make install     install under PREFIX=$(PREFIX)"
 	@echo "make coverage    run all tests with line coverage (into build-cov/)"
 	@echo "make asan        run all tests with the address and undefined-behaviour sanitizers (into build-asan/)"
+	@echo "make fuzz        run every reader of files on damaged ones, a minute each (into build-fuzz/)"
 	@echo "make clean       remove the build folders"
 
 build:
@@ -90,5 +91,11 @@ asan:
 	@scripts/build.sh build-asan -Dtests=enabled -Db_sanitize=address,undefined -Db_lundef=false
 	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 scripts/test.sh build-asan
 
+# Elsewhere than on Debian 12 another clang may serve; if none does, fuzz.sh says so.
+fuzz:
+	@scripts/packages.sh build
+	@scripts/packages.sh fuzz || true
+	@scripts/fuzz.sh build-fuzz $(ARGS)
+
 clean:
-	@rm -rf $(BUILD) build-cov build-asan
+	@rm -rf $(BUILD) build-cov build-asan build-fuzz

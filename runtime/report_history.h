@@ -52,4 +52,7 @@ typedef struct MuseHistory {
 MuseStatus muse_history_read(const char *path, MuseHistory *out_history, MuseDiag *diag);
 void muse_history_free(MuseHistory *history);
 
+// The HTML page of it (runtime/report_run.c); `run` is its title.
+void muse_report_page(const MuseHistory *history, const char *run, MuseStr *out);
+
 #endif

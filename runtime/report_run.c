@@ -334,7 +334,7 @@ static void append_config(const MuseHistory *h, MuseStr *out) {
   muse_str_append(out, "</pre></details></section>\n");
 }
 
-static void append_page(const MuseHistory *h, const char *run, MuseStr *out) {
+void muse_report_page(const MuseHistory *h, const char *run, MuseStr *out) {
   muse_str_append(out, head);
   muse_str_append(out, "<title>");
   muse_html_append(out, run);
@@ -380,7 +380,7 @@ MuseStatus muse_command_report(int argc, char **argv, MuseDiag *diag) {
       status = muse_history_read(metrics.data, &history, diag);
     }
     if (status == MUSE_OK) {
-      append_page(&history, operands.data[0], &page);
+      muse_report_page(&history, operands.data[0], &page);
       status = muse_write_file_atomic(path.data, page.data, page.len, diag);
     }
     if (status == MUSE_OK && !muse_str_starts_with(path.data, "/dev/")) printf("%s\n", path.data);

@@ -234,11 +234,13 @@ static MuseStatus read_merges(Reader *r, json_t *merges) {
     int32_t a = vocab_id(r, left.data), b = vocab_id(r, right.data);
     muse_str_append(&left, right.data);
     int32_t id = vocab_id(r, left.data);
-    hash_number(r, (int64_t)a << 32 | (uint32_t)b);
-    if (a < 0 || b < 0 || id < 0)
+    if (a < 0 || b < 0 || id < 0) {
       status = REFUSE(r, "'%s': merge %zu makes '%.40s', but %s is not in the vocabulary", r->path, rank, left.data,
                       id < 0 ? "that" : "one of its parts");
-    else put_pair(bpe, a, b, (uint32_t)rank, id);
+    } else {
+      hash_number(r, (int64_t)a << 32 | b);
+      put_pair(bpe, a, b, (uint32_t)rank, id);
+    }
   }
   muse_str_free(&left);
   muse_str_free(&right);

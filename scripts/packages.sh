@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the packages are there that MUSE is built from; on Debian 12 it installs what is missing.
-# usage: packages.sh [build] [test] [coverage]   (default: build)
+# usage: packages.sh [build] [test] [coverage] [fuzz]   (default: build)
 set -euo pipefail
 
 # The one list, by Debian's names.
@@ -9,6 +9,7 @@ build_packages=(make gcc g++ libc6-dev meson ninja-build pkg-config libyaml-dev 
   llvm-19-dev)
 test_packages=(libcriterion-dev python3)
 coverage_packages=(gcovr)
+fuzz_packages=(clang-19 libclang-rt-19-dev)
 
 wanted=()
 for group in "${@:-build}"; do
@@ -16,7 +17,8 @@ for group in "${@:-build}"; do
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
     coverage) wanted+=("${coverage_packages[@]}") ;;
-    *) echo "packages.sh: unknown group '$group' (build, test or coverage)" >&2; exit 2 ;;
+    fuzz) wanted+=("${fuzz_packages[@]}") ;;
+    *) echo "packages.sh: unknown group '$group' (build, test, coverage or fuzz)" >&2; exit 2 ;;
   esac
 done
 
@@ -38,6 +40,8 @@ is_there() {
     libcurl4-openssl-dev) pkg-config --exists libcurl ;;
     libcriterion-dev) pkg-config --exists criterion ;;
     llvm-19-dev) command -v llvm-config-19 >/dev/null ;;
+    clang-19) command -v clang-19 >/dev/null ;;
+    libclang-rt-19-dev) compgen -G '/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null ;;
     *) return 1 ;;
   esac 2>/dev/null
 }

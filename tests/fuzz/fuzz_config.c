@@ -1,8 +1,5 @@
 // libFuzzer target: any bytes as a configuration and as an override. Nothing may crash, leak or run long; what is
 // accepted prints as text that parses to an equal configuration; what is refused has at least one located sentence.
-//   clang-19 -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_config.c
-//     compiler/config.c compiler/config_*.c ir/base/*.c -lyaml -lxxhash -lm -o build/fuzz_config
-//   build/fuzz_config -dict=tests/fuzz/config.dict -max_total_time=60 CORPUS configs
 #include "compiler/config.h"
 
 #include <stdlib.h>

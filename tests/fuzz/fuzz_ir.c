@@ -1,7 +1,5 @@
 // libFuzzer target: any text is parsed; what parses is verified and printed; the print must parse again and print the
 // same.
-//   clang-19 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. tests/fuzz/fuzz_ir.c ops/*.c ir/*.c
-//   ir/base/*.c -lxxhash -lm
 #include "ir/base/status.h"
 #include "ir/text.h"
 #include "ops/ops.h"

@@ -1,8 +1,5 @@
 // libFuzzer target: any text is loaded as a plan. It is refused with a sentence, or every place of every call lies in
 // memory.
-//   clang-19 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -I. tests/fuzz/fuzz_plan.c compiler/plan.c
-//   compiler/memory_*.c
-//     compiler/kernel_*.c compiler/skel_*.c ops/*.c ir/*.c ir/base/*.c -lxxhash -lm
 #include "compiler/plan.h"
 #include "ir/base/status.h"
 

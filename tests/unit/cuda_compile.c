@@ -1,12 +1,14 @@
 // Compiles the kernels that have a CUDA emitter with NVRTC, for every architecture that it knows of those MUSE names,
 // and reads registers, stack and spills from the log. Needs no GPU. Without NVRTC it says so and exits 77 (skipped).
-// With --emit the texts are written and not compiled, which needs no NVRTC.
+// With --emit the texts are written and not compiled, which needs no NVRTC; --digest prints a hash of each, to see
+// which of them a change of the emitters changes.
 //
-//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--emit] [--show=NUMBER]
+//   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--emit] [--digest] [--show=NUMBER]
 //                cases[:FAMILY] | random FIRST N | bench[:FAMILY] | CONFIG.yaml...
 
 #include "compiler/nvrtc.h"
 #include "compiler/emit_cuda.h"
+#include "ir/base/hash.h"
 #include "ir/text.h"
 #include "tests/unit/cuda_cases.h"
 
@@ -87,7 +89,7 @@ static bool compile_batch(const MuseNvrtc *nvrtc, const char *target_text, int b
 }
 
 // All variants of kernels [begin, end) as texts. Returns false after saying what is wrong.
-static bool emit_batch(const char *target_text, int begin, int end, MuseCudaResources *worst) {
+static bool emit_batch(const char *target_text, int begin, int end, bool digest, MuseCudaResources *worst) {
   MuseDiag *diag = muse_diag_create();
   MuseStr source = {0}, again = {0};
   MuseCudaTarget target;
@@ -105,6 +107,11 @@ static bool emit_batch(const char *target_text, int begin, int end, MuseCudaReso
         good = false;
       if (!good) fprintf(stderr, "%s, variant %d: no text, or another one the second time\n", cases[i].name, variant);
       worst->n_kernels += launches.n;
+      if (good && digest) {
+        char hex[33];
+        muse_hash_hex(muse_hash128(source.data, source.len), hex);
+        printf("%s %s %d %s\n", hex, target_text, variant, cases[i].name);
+      }
     }
   muse_str_free(&source);
   muse_str_free(&again);
@@ -159,12 +166,13 @@ static int leave_out_twins(int n) {
 int main(int argc, char **argv) {
   const char *path = NULL, *only = NULL;
   int show = -1, first = 1, passed = 0, failed = 0;
-  bool emit = false;
+  bool emit = false, digest = false;
   for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
     else if (strncmp(argv[first], "--arch=", 7) == 0) only = argv[first] + 7;
     else if (strncmp(argv[first], "--show=", 7) == 0) show = atoi(argv[first] + 7);
     else if (strcmp(argv[first], "--emit") == 0) emit = true;
+    else if (strcmp(argv[first], "--digest") == 0) emit = digest = true;
   }
   MuseDiag *diag = muse_diag_create();
   MuseNvrtc *nvrtc = NULL;
@@ -202,7 +210,7 @@ int main(int argc, char **argv) {
     double start = seconds();
     for (int i = 0; i < n; i += BATCH) {
       int end = i + BATCH < n ? i + BATCH : n;
-      if (emit ? emit_batch(architectures[a], i, end, &worst)
+      if (emit ? emit_batch(architectures[a], i, end, digest, &worst)
                : compile_batch(nvrtc, architectures[a], i, end, &worst))
         passed += end - i;
       else failed += end - i;
