@@ -43,8 +43,6 @@ static MuseStatus (*find(const char *skeleton))(MuseCudaEmitter *e) {
   return NULL;
 }
 
-bool muse_cuda_has_emitter(const char *skeleton) { return find(skeleton) != NULL; }
-
 static int n_ids_of(const MuseOp *kernel) {
   const MuseAttr *ids = muse_attr_find(&kernel->attrs, "rng_ids");
   return ids ? ids->ints.len : 0;

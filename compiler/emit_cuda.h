@@ -50,8 +50,6 @@ typedef struct MuseCudaLaunches {
   int n_variants; // ways to compute the same that may be tried for speed, variant 0 being the default; at least 1
 } MuseCudaLaunches;
 
-// Is there a CUDA emitter for this skeleton?
-bool muse_cuda_has_emitter(const char *skeleton);
 // Appends the functions of one kernel to *out_source; muse_cuda_prelude stands once in front of them. A skeleton
 // without an emitter, and a body that the emitter cannot take, are MUSE_ERR_FAILED with a sentence.
 // `variant` below n_variants of the kernel on this target (variant 0 tells how many there are).

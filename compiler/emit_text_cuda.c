@@ -13,17 +13,8 @@ typedef struct Emission {
   MuseNvrtc *nvrtc; // PTX only
   MuseCudaTarget target;
   FILE *out;
-  MuseMap *seen, *missing;
-  MuseStr missing_names;
-  int n_missing;
+  MuseMap *seen;
 } Emission;
-
-static void note_missing(Emission *e, const char *skeleton) {
-  e->n_missing++;
-  if (muse_map_get(e->missing, skeleton)) return;
-  muse_map_put(e->missing, skeleton, e);
-  muse_str_appendf(&e->missing_names, "%s%s", e->missing_names.len ? ", " : "", skeleton);
-}
 
 static MuseStatus write_ptx(Emission *e, const MuseStr *text, const char *name, MuseDiag *diag) {
   MuseStr source = {0}, ptx = {0}, log = {0};
@@ -38,11 +29,6 @@ static MuseStatus write_ptx(Emission *e, const MuseStr *text, const char *name, 
 }
 
 static MuseStatus emit_kernel(Emission *e, const MuseOp *kernel, const char *canonical, MuseDiag *diag) {
-  const char *skeleton = muse_op_text(kernel, "skeleton");
-  if (!muse_cuda_has_emitter(skeleton)) {
-    note_missing(e, skeleton);
-    return MUSE_OK;
-  }
   char hex[33], name[40];
   muse_hash_hex(muse_hash128(canonical, strlen(canonical)), hex);
   snprintf(name, sizeof name, "k%.12s", hex);
@@ -50,7 +36,7 @@ static MuseStatus emit_kernel(Emission *e, const MuseOp *kernel, const char *can
   MuseCudaLaunches launches;
   MuseStatus status = muse_cuda_emit(kernel, name, e->target, 0, &text, &launches, diag);
   if (status == MUSE_OK) {
-    fprintf(e->out, "// kernel %s, skeleton %s\n", name, skeleton);
+    fprintf(e->out, "// kernel %s, skeleton %s\n", name, muse_op_text(kernel, "skeleton"));
     for (int i = 0; i < launches.n; i++) {
       const MuseCudaLaunch *l = &launches.launch[i];
       fprintf(e->out, "// %s_%d: grid %lld x %lld, block %d\n", name, i, (long long)l->grid_x, (long long)l->grid_y,
@@ -96,17 +82,10 @@ MuseStatus muse_emit_module_cuda(MuseModule *module, const char *form, const cha
   }
   if (output) e.out = file.file;
   e.seen = muse_map_create();
-  e.missing = muse_map_create();
   status = emit_all(&e, module, diag);
   if (output && status == MUSE_OK) status = muse_atomic_finish(&file, diag);
   else if (output) muse_atomic_abort(&file);
-  if (status == MUSE_OK && e.n_missing)
-    status = muse_error(diag, MUSE_ERR_FAILED,
-                        "%d of %d kernels are left out, because their skeletons have no CUDA emitter yet: %s",
-                        e.n_missing, (int)muse_map_size(e.seen), muse_str_text(&e.missing_names));
   muse_map_destroy(e.seen);
-  muse_map_destroy(e.missing);
-  muse_str_free(&e.missing_names);
   muse_nvrtc_close(e.nvrtc);
   return status;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs all tests in a build that counts lines, and reports what they reach. The last line is the sum of the tests.
+# Runs all tests in a build that counts lines, and reports what they reach. Fails when a test does, and when they reach
+# less than 85 % of the lines. The last line is the sum of the tests.
 # usage: coverage.sh FOLDER
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +13,7 @@ scripts/test.sh "$folder" --no-rebuild --no-suite nvrtc --timeout-multiplier 4 |
 status=${PIPESTATUS[0]}
 # What counts is the libraries and programs; tests and benchmarks do not.
 gcovr --root . --filter 'ir/' --filter 'ops/' --filter 'passes/' --filter 'compiler/' --filter 'corpus/' --filter 'runtime/' \
-  --print-summary --txt "$folder/coverage.txt" "$folder" || status=1
+  --fail-under-line 85 --print-summary --txt "$folder/coverage.txt" "$folder" || status=1
 echo "line coverage of each file: $folder/coverage.txt"
 tail -1 "$folder/test-output.txt"
 exit "$status"

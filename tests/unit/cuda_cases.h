@@ -46,9 +46,7 @@ int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity)
 MuseCudaCase muse_cuda_case_of_text(const char *name, const char *skeleton, double bound, const char *text);
 // Random maps (random_map.h) of seeds first..first+n-1.
 int muse_cuda_random_cases(uint32_t first, int n, MuseCudaCase *out);
-// All distinct kernels of a config, with overrides, whose skeleton has a CUDA emitter; *out_left_out counts the others.
-// Returns -1 after printing why.
-int muse_cuda_config_cases(const char *config, const char **overrides, MuseCudaCase *out, int capacity,
-                           int *out_left_out);
+// All distinct kernels of a config, with overrides. Returns -1 after printing why.
+int muse_cuda_config_cases(const char *config, const char **overrides, MuseCudaCase *out, int capacity);
 
 #endif

@@ -456,7 +456,7 @@ static int skip(MuseDiag *diag) {
 
 int main(int argc, char **argv) {
   const char *path = NULL, *other = NULL;
-  int first = 1, n_threads = 2, passed = 0, failed = 0, first_bench = -1, left_out = 0;
+  int first = 1, n_threads = 2, passed = 0, failed = 0, first_bench = -1;
   for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
     if (strncmp(argv[first], "--only=", 7) == 0) only = argv[first] + 7;
@@ -492,7 +492,7 @@ int main(int argc, char **argv) {
     } else {
       const char *overrides[32] = {NULL}, *config = argv[i];
       for (int n = 0; i + 1 < argc && strchr(argv[i + 1], '=') && n < 31; i++) overrides[n++] = argv[i + 1];
-      int more = muse_cuda_config_cases(config, overrides, cases + n_cases, MAX_CASES - n_cases, &left_out);
+      int more = muse_cuda_config_cases(config, overrides, cases + n_cases, MAX_CASES - n_cases);
       if (more < 0) return 2;
       n_cases += more;
     }
