@@ -8,6 +8,34 @@
 #include "compiler/skel_scan.h"
 #include "ir/base/checked.h"
 
+// The loops over the tokens of a piece, which load eight of them ahead of the first use.
+#define EACH_TOKEN \
+    "  for (int t0 = begin; t0 < begin + L && t0 < T; t0 += 8) {\n" \
+    "    float k[8];\n" \
+    "    int d[8];\n" \
+    "#pragma unroll\n" \
+    "    for (int i = 0; i < 8; i++) {\n" \
+    "      const int t = t0 + i < T ? t0 + i : T - 1;\n" \
+    "      k[i] = kappa[((long long)b * T + t) * H + h], d[i] = doc[(long long)b * T + t];\n" \
+    "    }\n" \
+    "#pragma unroll\n" \
+    "    for (int i = 0; i < 8; i++) {\n" \
+    "      if (t0 + i >= T) continue;\n"
+#define EACH_TOKEN_BACKWARDS \
+    "  for (int t1 = end; t1 > begin; t1 -= 8) {\n" \
+    "    float x[8], y[8], lr[8], li[8];\n" \
+    "    int d[8];\n" \
+    "#pragma unroll\n" \
+    "    for (int i = 0; i < 8; i++) {\n" \
+    "      const int t = t1 - 1 - i > begin ? t1 - 1 - i : begin;\n" \
+    "      const long long at = ((long long)b * T + t) * H + h;\n" \
+    "      x[i] = e_re[at], y[i] = e_im[at], lr[i] = d_re[at], li[i] = d_im[at], d[i] = doc[(long long)b * T + t];\n" \
+    "    }\n" \
+    "#pragma unroll\n" \
+    "    for (int i = 0; i < 8; i++) {\n" \
+    "      const int t = t1 - 1 - i;\n" \
+    "      if (t < begin) continue;\n"
+
 static const char prelude[] =
     "#ifndef MUSE_GREEN_SCAN\n"
     "#define MUSE_GREEN_SCAN\n"
@@ -52,17 +80,7 @@ static const char prelude[] =
     "  const int h = number % H, piece = number / H % PIECES, b = number / (H * PIECES), begin = piece * L;\n"
     "  GreenMobius m = {{1, 0}, {0, 0}, {0, 0}, {1, 0}};\n"
     "  const double shift = eta[h];\n"
-    "  for (int t0 = begin; t0 < begin + L && t0 < T; t0 += 8) {\n"
-    "    float k[8];\n"
-    "    int d[8];\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t0 + i < T ? t0 + i : T - 1;\n"
-    "      k[i] = kappa[((long long)b * T + t) * H + h], d[i] = doc[(long long)b * T + t];\n"
-    "    }\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      if (t0 + i >= T) continue;\n"
+    EACH_TOKEN
     "      const GreenComplex c = {k[i], shift};\n"
     "      if (d[i] == t0 + i) {\n"
     "        m = {{0, 0}, {1 + c.re, c.im}, {0, 0}, {2 + c.re, c.im}};\n"
@@ -105,17 +123,7 @@ static const char prelude[] =
     "  float re = 1, im = 0;\n"
     "  if (PIECES > 1) re = starts[number].x, im = starts[number].y;\n"
     "  const float shift = eta[h];\n"
-    "  for (int t0 = begin; t0 < begin + L && t0 < T; t0 += 8) {\n"
-    "    float k[8];\n"
-    "    int d[8];\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t0 + i < T ? t0 + i : T - 1;\n"
-    "      k[i] = kappa[((long long)b * T + t) * H + h], d[i] = doc[(long long)b * T + t];\n"
-    "    }\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      if (t0 + i >= T) continue;\n"
+    EACH_TOKEN
     "      const bool first = d[i] == t0 + i;\n"
     "      const float ur = k[i] + (first ? 1.0f : re), ui = shift + (first ? 0.0f : im);\n"
     "      const float ui2 = ui * ui, below = 1.0f + ur;\n"
@@ -142,19 +150,7 @@ static const char prelude[] =
     "  const int h = number % H, piece = number / H % PIECES, b = number / (H * PIECES), begin = piece * L;\n"
     "  GreenAffine m = {{1, 0}, {0, 0}};\n"
     "  const int end = begin + L < T ? begin + L : T;\n"
-    "  for (int t1 = end; t1 > begin; t1 -= 8) {\n"
-    "    float x[8], y[8], lr[8], li[8];\n"
-    "    int d[8];\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t1 - 1 - i > begin ? t1 - 1 - i : begin;\n"
-    "      const long long at = ((long long)b * T + t) * H + h;\n"
-    "      x[i] = e_re[at], y[i] = e_im[at], lr[i] = d_re[at], li[i] = d_im[at], d[i] = doc[(long long)b * T + t];\n"
-    "    }\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t1 - 1 - i;\n"
-    "      if (t < begin) continue;\n"
+    EACH_TOKEN_BACKWARDS
     "      const GreenComplex g2 = square_of_g(x[i], y[i]);\n"
     "      m.b.re += lr[i], m.b.im -= li[i];\n"
     "      m.b = c_mul(g2, m.b), m.a = c_mul(g2, m.a);\n"
@@ -194,19 +190,7 @@ static const char prelude[] =
     "  const int end = begin + L < T ? begin + L : T;\n"
     "  float wr = 0, wi = 0, deta = 0;\n"
     "  if (PIECES > 1) wr = starts[number].x, wi = starts[number].y;\n"
-    "  for (int t1 = end; t1 > begin; t1 -= 8) {\n"
-    "    float x[8], y[8], lr[8], li[8];\n"
-    "    int d[8];\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t1 - 1 - i > begin ? t1 - 1 - i : begin;\n"
-    "      const long long at = ((long long)b * T + t) * H + h;\n"
-    "      x[i] = e_re[at], y[i] = e_im[at], lr[i] = d_re[at], li[i] = d_im[at], d[i] = doc[(long long)b * T + t];\n"
-    "    }\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 8; i++) {\n"
-    "      const int t = t1 - 1 - i;\n"
-    "      if (t < begin) continue;\n"
+    EACH_TOKEN_BACKWARDS
     "      const float r = lr[i] + wr, c = wi - li[i];\n"
     "      const float sr = fmaf(x[i], 2.0f - x[i], y[i] * y[i]), si = (y[i] + y[i]) * (1.0f - x[i]);\n"
     "      wr = r - fmaf(sr, r, -(si * c)), wi = c - fmaf(sr, c, si * r);\n"

@@ -1,6 +1,29 @@
 // The device functions of the gradient of windowed attention; they stand behind those of emit_cuda_window_prelude.c.
 #include "compiler/emit_cuda_window.h"
 
+// Where the block is, with its queries and their dout in shared memory.
+#define QUERIES_AND_GRADIENTS \
+    "  const WindowPlace<S> at(true);\n" \
+    "  const WindowMemory<S> mem;\n" \
+    "  q += at.vectors, k += at.vectors, v += at.vectors, dout += at.vectors;\n" \
+    "  if (S::CHUNKS == 1) {\n" \
+    "    load_tile<S, S::ROWS>(mem.own[0], q, at.first, 0);\n" \
+    "    load_tile<S, S::ROWS>(mem.own[1], dout, at.first, 0);\n" \
+    "  }\n" \
+    "  const WindowQueries<S> seen(doc, at, mem.of_warp);\n" \
+    "  const float factor = S::HYPERBOLIC ? -scale[at.head] : 1.44269504f;\n"
+// s = q k^T and dp = dout v^T of a block of keys.
+#define SCORES_AND_THEIR_GRADIENTS \
+    "    float s[S::M][S::COLUMNS / 8][4] = {}, dp[S::M][S::COLUMNS / 8][4] = {};\n" \
+    "    if constexpr (S::CHUNKS > 1) {\n" \
+    "      chunked_products<S, true>(s, dp, mem, at, q, dout, k, v, k0, needed);\n" \
+    "      if (!needed) continue;\n" \
+    "    } else {\n" \
+    "      if (!needed) continue;\n" \
+    "      product_by_rows<S, S::COLUMNS>(s, mem.own[0], mem.tile(block, 0));\n" \
+    "      product_by_rows<S, S::COLUMNS>(dp, mem.own[1], mem.tile(block, 1));\n" \
+    "    }\n"
+
 static const char prelude[] =
     "#ifndef MUSE_WINDOW_GRAD\n"
     "#define MUSE_WINDOW_GRAD\n"
@@ -13,51 +36,11 @@ static const char prelude[] =
     "FN void window_statistics(const G *q, const G *k, const G *v, const int *doc, const float *alpha, const float "
     "*beta,\n"
     "                          const float *scale, const P *dout, float4 *queries) {\n"
-    "  const WindowPlace<S> at(true);\n"
-    "  const WindowMemory<S> mem;\n"
-    "  q += at.vectors, k += at.vectors, v += at.vectors, dout += at.vectors;\n"
-    "  if (S::CHUNKS == 1) {\n"
-    "    load_tile<S, S::ROWS>(mem.own[0], q, at.first, 0);\n"
-    "    load_tile<S, S::ROWS>(mem.own[1], dout, at.first, 0);\n"
-    "  }\n"
-    "  const WindowQueries<S> seen(doc, at, mem.of_warp);\n"
-    "  const float factor = S::HYPERBOLIC ? -scale[at.head] : 1.44269504f;\n"
+    QUERIES_AND_GRADIENTS
     "  float3 row[S::M][2];\n"
     "  float top[S::M][2], sum[S::M][2] = {}, mean[S::M][2] = {};\n"
-    "#pragma unroll\n"
-    "  for (int m = 0; m < S::M; m++)\n"
-    "#pragma unroll\n"
-    "    for (int i = 0; i < 2; i++) {\n"
-    "      top[m][i] = -1e30f;\n"
-    "      if (S::HYPERBOLIC) row[m][i] = row_radius<S>(alpha, at, at.begin + m * 16 + at.g + i * 8);\n"
-    "    }\n"
-    "  WindowRadii<S> radii;\n"
-    "  if (seen.keys_begin < seen.keys_end) {\n"
-    "    radii.begin(mem.radius, beta, at, seen.keys_begin);\n"
-    "    if (S::CHUNKS == 1) {\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(seen.keys_begin, 0), k, seen.keys_begin * S::COLUMNS, 0);\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(seen.keys_begin, 1), v, seen.keys_begin * S::COLUMNS, 0);\n"
-    "    }\n"
-    "  }\n"
-    "  for (int block = seen.keys_begin; block < seen.keys_end; block++) {\n"
-    "    const int k0 = block * S::COLUMNS;\n"
-    "    copies_done();\n"
-    "    __syncthreads();\n"
-    "    if (S::CHUNKS == 1 && block + 1 < seen.keys_end) {\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(block + 1, 0), k, k0 + S::COLUMNS, 0);\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(block + 1, 1), v, k0 + S::COLUMNS, 0);\n"
-    "    }\n"
-    "    radii.next(mem.radius, beta, at, block);\n"
-    "    const bool needed = !WindowQueries<S>::none(at, k0, seen.lowest);\n"
-    "    float s[S::M][S::COLUMNS / 8][4] = {}, dp[S::M][S::COLUMNS / 8][4] = {};\n"
-    "    if constexpr (S::CHUNKS > 1) {\n"
-    "      chunked_products<S, true>(s, dp, mem, at, q, dout, k, v, k0, needed);\n"
-    "      if (!needed) continue;\n"
-    "    } else {\n"
-    "      if (!needed) continue;\n"
-    "      product_by_rows<S, S::COLUMNS>(s, mem.own[0], mem.tile(block, 0));\n"
-    "      product_by_rows<S, S::COLUMNS>(dp, mem.own[1], mem.tile(block, 1));\n"
-    "    }\n"
+    WINDOW_NO_WEIGHTS_YET WINDOW_EACH_BLOCK_OF_KEYS
+    SCORES_AND_THEIR_GRADIENTS
     "    tile_scores<S>(s, row, mem.radius + block % 2 * S::COLUMNS, factor, at, seen, k0);\n"
     "    float before[S::M][2];\n"
     "    tile_weights<S>(s, top, sum, before);\n"
@@ -123,15 +106,7 @@ static const char prelude[] =
     "*beta,\n"
     "                            const float *scale, const P *dout, const float4 *queries, R *dq,\n"
     "                            float *dalpha, float *partial) {\n"
-    "  const WindowPlace<S> at(true);\n"
-    "  const WindowMemory<S> mem;\n"
-    "  q += at.vectors, k += at.vectors, v += at.vectors, dout += at.vectors;\n"
-    "  if (S::CHUNKS == 1) {\n"
-    "    load_tile<S, S::ROWS>(mem.own[0], q, at.first, 0);\n"
-    "    load_tile<S, S::ROWS>(mem.own[1], dout, at.first, 0);\n"
-    "  }\n"
-    "  const WindowQueries<S> seen(doc, at, mem.of_warp);\n"
-    "  const float factor = S::HYPERBOLIC ? -scale[at.head] : 1.44269504f;\n"
+    QUERIES_AND_GRADIENTS
     "  queries += (long long)(at.row * S::H + at.head) * S::PADDED * 2;\n"
     "  float3 row[S::M][2];\n"
     "  float sums[S::M][S::WIDTH / 8][4] = {}, by_radius[S::M][2][2] = {}, by_scale = 0.0f, log_of[S::M][2], "
@@ -146,33 +121,8 @@ static const char prelude[] =
     "      row[m][i] = make_float3(0, 0, 0);\n"
     "      if (S::HYPERBOLIC) row[m][i] = row_radius<S>(alpha, at, token);\n"
     "    }\n"
-    "  WindowRadii<S> radii;\n"
-    "  if (seen.keys_begin < seen.keys_end) {\n"
-    "    radii.begin(mem.radius, beta, at, seen.keys_begin);\n"
-    "    if (S::CHUNKS == 1) {\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(seen.keys_begin, 0), k, seen.keys_begin * S::COLUMNS, 0);\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(seen.keys_begin, 1), v, seen.keys_begin * S::COLUMNS, 0);\n"
-    "    }\n"
-    "  }\n"
-    "  for (int block = seen.keys_begin; block < seen.keys_end; block++) {\n"
-    "    const int k0 = block * S::COLUMNS;\n"
-    "    copies_done();\n"
-    "    __syncthreads();\n"
-    "    if (S::CHUNKS == 1 && block + 1 < seen.keys_end) {\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(block + 1, 0), k, k0 + S::COLUMNS, 0);\n"
-    "      load_tile<S, S::COLUMNS>(mem.tile(block + 1, 1), v, k0 + S::COLUMNS, 0);\n"
-    "    }\n"
-    "    radii.next(mem.radius, beta, at, block);\n"
-    "    const bool needed = !WindowQueries<S>::none(at, k0, seen.lowest);\n"
-    "    float s[S::M][S::COLUMNS / 8][4] = {}, dp[S::M][S::COLUMNS / 8][4] = {};\n"
-    "    if constexpr (S::CHUNKS > 1) {\n"
-    "      chunked_products<S, true>(s, dp, mem, at, q, dout, k, v, k0, needed);\n"
-    "      if (!needed) continue;\n"
-    "    } else {\n"
-    "      if (!needed) continue;\n"
-    "      product_by_rows<S, S::COLUMNS>(s, mem.own[0], mem.tile(block, 0));\n"
-    "      product_by_rows<S, S::COLUMNS>(dp, mem.own[1], mem.tile(block, 1));\n"
-    "    }\n"
+    WINDOW_EACH_BLOCK_OF_KEYS
+    SCORES_AND_THEIR_GRADIENTS
     "    const bool all = WindowQueries<S>::all(at, k0, seen.highest);\n"
     "    const float4 *radius = mem.radius + block % 2 * S::COLUMNS;\n"
     "    constexpr int STEP = Fragments<typename S::E>::STEP;\n"

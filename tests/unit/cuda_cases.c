@@ -276,6 +276,31 @@ int muse_cuda_named_cases(const char *argument, MuseCudaCase *out, int capacity)
   return known ? n : -1;
 }
 
+MuseCudaCase *muse_cuda_add_text(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
+                                 const char *text) {
+  MUSE_ASSERT(list->n < list->capacity);
+  MuseCudaCase *c = &list->item[list->n++];
+  *c = muse_cuda_case_of_text(name, skeleton, bound, text);
+  return c;
+}
+
+MuseCudaCase *muse_cuda_add_case(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
+                                 MuseStr *text) {
+  MuseCudaCase *c = muse_cuda_add_text(list, skeleton, name, bound, muse_str_text(text));
+  muse_str_free(text);
+  return c;
+}
+
+void muse_cuda_fill_documents(MuseTensor *t) {
+  const int64_t T = t->type.dim[1];
+  double begin = 0;
+  for (int64_t i = 0; i < t->type.dim[0] * T; i++) {
+    const int64_t s = i % T;
+    if (s == 0 || s == 64 || (s * 7 + i / T) % 41 == 0) begin = (double)s;
+    t->data[i] = begin;
+  }
+}
+
 int muse_cuda_random_cases(uint32_t first, int n, MuseCudaCase *out) {
   for (int i = 0; i < n; i++) {
     out[i] = (MuseCudaCase){.bound = -1}; // muse_random_map_is_right

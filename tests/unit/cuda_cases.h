@@ -24,6 +24,20 @@ typedef struct MuseCudaFamily {
   int (*bench)(MuseCudaCase *out, int capacity);
 } MuseCudaFamily;
 
+// The cases of a family as they are collected.
+typedef struct MuseCudaCaseList {
+  MuseCudaCase *item;
+  int n, capacity;
+} MuseCudaCaseList;
+
+// Adds the kernel in the text of a function (frees it, in the second form), and returns it to be changed.
+MuseCudaCase *muse_cuda_add_text(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
+                                 const char *text);
+MuseCudaCase *muse_cuda_add_case(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
+                                 MuseStr *text);
+// Begins of documents of irregular length; one starts at token 64, the beginning of a chunk.
+void muse_cuda_fill_documents(MuseTensor *t);
+
 int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_head_cases(MuseCudaCase *out, int capacity);

@@ -9,27 +9,22 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
-
 // The text of a function by a format; the case is named after its skeleton and `name`.
-__attribute__((format(printf, 5, 6))) static void add(List *list, const char *skeleton, const char *name, double bound,
+__attribute__((format(printf, 5, 6))) static void add(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
                                                       const char *format, ...) {
   char text[2048], label[64];
   va_list args;
   va_start(args, format);
   const int n = vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  MUSE_ASSERT(n > 0 && n < (int)sizeof text && list->n < list->capacity);
+  MUSE_ASSERT(n > 0 && n < (int)sizeof text);
   snprintf(label, sizeof label, "%s %s", skeleton, name);
-  list->item[list->n++] = muse_cuda_case_of_text(label, skeleton, bound, text);
+  muse_cuda_add_text(list, skeleton, label, bound, text);
 }
 
 // ---- the small ops ----
 
-static void add_scatter(List *list, const char *dtype, int V, int B, int T, int D) {
+static void add_scatter(MuseCudaCaseList *list, const char *dtype, int V, int B, int T, int D) {
   char name[64];
   snprintf(name, sizeof name, "%s %d tokens to %d x %d", dtype, B * T, V, D);
   add(list, "scatter_add_rows", name, 2e-6,
@@ -38,7 +33,7 @@ static void add_scatter(List *list, const char *dtype, int V, int B, int T, int 
       dtype, B, T, D, B, T, V, V, D);
 }
 
-static void add_doc(List *list, int B, int T, long long eos) {
+static void add_doc(MuseCudaCaseList *list, int B, int T, long long eos) {
   char name[64];
   snprintf(name, sizeof name, "%d x %d, eos %lld", B, T, eos);
   add(list, "doc_begin", name, 1e-300,
@@ -46,7 +41,7 @@ static void add_doc(List *list, int B, int T, long long eos) {
       eos, B, T);
 }
 
-static void add_ring(List *list, const char *dtype, const char *ring, const char *slot, int axis) {
+static void add_ring(MuseCudaCaseList *list, const char *dtype, const char *ring, const char *slot, int axis) {
   char name[64];
   snprintf(name, sizeof name, "%s %s at %d", dtype, ring, axis);
   add(list, "ring_write", name, 1e-300,
@@ -55,7 +50,7 @@ static void add_ring(List *list, const char *dtype, const char *ring, const char
       dtype, ring, dtype, slot, axis, dtype, ring);
 }
 
-static void add_rope_table(List *list, int rows, int half) {
+static void add_rope_table(MuseCudaCaseList *list, int rows, int half) {
   char name[64];
   snprintf(name, sizeof name, "%d x %d", rows, half);
   add(list, "rope_table", name, 1e-6,
@@ -71,7 +66,7 @@ typedef struct TrainShape {
   const char *dtype;
 } TrainShape;
 
-static void add_tt_gather(List *list, TrainShape s, int B) {
+static void add_tt_gather(MuseCudaCaseList *list, TrainShape s, int B) {
   char name[64], d[16];
   snprintf(d, sizeof d, "%s", s.dtype);
   snprintf(name, sizeof name, "%s %dx%d r %d, %dx%d, N %d", d, s.v1, s.v2, s.r, s.d1, s.d2, s.N);
@@ -82,7 +77,7 @@ static void add_tt_gather(List *list, TrainShape s, int B) {
 }
 
 // results: names of the values that are returned, of %5, %6, %7
-static void add_tt_gather_grad(List *list, TrainShape s, int B, const char *results, const char *returned) {
+static void add_tt_gather_grad(MuseCudaCaseList *list, TrainShape s, int B, const char *results, const char *returned) {
   char name[64];
   snprintf(name, sizeof name, "%s %dx%d r %d, %dx%d, N %d", s.dtype, s.v1, s.v2, s.r, s.d1, s.d2, s.N);
   add(list, "tt_gather_grad", name, 1e-5,
@@ -93,7 +88,7 @@ static void add_tt_gather_grad(List *list, TrainShape s, int B, const char *resu
       s.r, s.d1, s.v2, s.r, s.d2, s.r, results);
 }
 
-static void add_tt_matmul(List *list, TrainShape s) {
+static void add_tt_matmul(MuseCudaCaseList *list, TrainShape s) {
   char name[64];
   snprintf(name, sizeof name, "%s %dx%d r %d, %dx%d, N %d", s.dtype, s.v1, s.v2, s.r, s.d1, s.d2, s.N);
   add(list, "tt_matmul", name, 1e-5,
@@ -102,7 +97,7 @@ static void add_tt_matmul(List *list, TrainShape s) {
       s.dtype, s.N, s.D, s.dtype, s.v1, s.r, s.d1, s.dtype, s.v2, s.r, s.d2, s.r, s.V, s.N, s.V);
 }
 
-static void add_trains(List *list) {
+static void add_trains(MuseCudaCaseList *list) {
   static const TrainShape shapes[] = {
       {1, 1, 1, 1, 1, 1, 1, 1, "f32"},         {3, 5, 4, 7, 9, 61, 6, 13, "f32"},
       {9, 8, 24, 33, 31, 1023, 40, 70, "f32"}, {5, 4, 16, 72, 72, 5120, 9, 19, "f32"},
@@ -146,7 +141,7 @@ static void fill_train_head(int operand, MuseTensor *t) {
   else fill_head(operand, t);
 }
 
-static void add_head(List *list, const char *dtype, int N, int V, int D, const char *results, const char *returned) {
+static void add_head(MuseCudaCaseList *list, const char *dtype, int N, int V, int D, const char *results, const char *returned) {
   char name[64];
   snprintf(name, sizeof name, "%s N %d, V %d, D %d", dtype, N, V, D);
   const double bound = strcmp(dtype, "f32") == 0 ? 2e-5 : 1e-2;
@@ -164,7 +159,7 @@ static void add_head(List *list, const char *dtype, int N, int V, int D, const c
   list->item[list->n - 1].frobenius = bound;
 }
 
-static void add_train_head(List *list, TrainShape s, const char *results, const char *returned) {
+static void add_train_head(MuseCudaCaseList *list, TrainShape s, const char *results, const char *returned) {
   char name[64];
   snprintf(name, sizeof name, "%s N %d, V %d, D %d", s.dtype, s.N, s.V, s.D);
   const double bound = strcmp(s.dtype, "f32") == 0 ? 2e-5 : 1e-2;
@@ -187,7 +182,7 @@ static void add_train_head(List *list, TrainShape s, const char *results, const 
 static const char all_of_head[] = "%4, %5, %6", three[] = "{}, {}, {}";
 static const char all_of_train[] = "%6, %7, %8, %9, %10", five[] = "{}, {}, {}, {}, {}";
 
-static void add_heads(List *list) {
+static void add_heads(MuseCudaCaseList *list) {
   static const char *const dtypes[] = {"f32", "bf16", "f16"};
   for (int i = 0; i < 3; i++) {
     const char *d = dtypes[i];
@@ -230,7 +225,7 @@ static void add_heads(List *list) {
 }
 
 int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   add_scatter(&list, "f32", 5, 1, 1, 1);
   add_scatter(&list, "f32", 300, 3, 67, 7);
   add_scatter(&list, "f32", 33, 2, 600, 64);
@@ -256,7 +251,7 @@ int muse_cuda_head_cases(MuseCudaCase *out, int capacity) {
 }
 
 int muse_cuda_head_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   add_scatter(&list, "f32", 50257, 2, 512, 1600);
   add_scatter(&list, "bf16", 50257, 32, 512, 1600);
   add_doc(&list, 32, 512, 50256);

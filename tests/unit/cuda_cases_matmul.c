@@ -1,16 +1,10 @@
 // Cases of floating-point products: all forms, types and paths, with epilogues.
 #include "tests/unit/cuda_cases.h"
 
-#include "ir/base/status.h"
 #include "ir/base/str.h"
 
 #include <stdio.h>
 #include <string.h>
-
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
 
 // NT: x W^T; NN: dY W; TN: dY^T X; TT.
 typedef enum Form { NT, NN, TN, TT } Form;
@@ -19,11 +13,8 @@ static const char *const form_names[] = {"NT", "NN", "TN", "TT"};
 // Of the sums: f32 in another order; one f32 operand rounded to bf16, or to 17 bits.
 static const double exact = 3e-6, rounded = 3e-3, partly = 2e-5;
 
-static MuseCudaCase *add_text(List *list, const char *label, const char *text) {
-  MUSE_ASSERT(list->n < list->capacity);
-  MuseCudaCase *c = &list->item[list->n++];
-  *c = muse_cuda_case_of_text(label, "matmul", exact, text);
-  return c;
+static MuseCudaCase *add_text(MuseCudaCaseList *list, const char *label, const char *text) {
+  return muse_cuda_add_text(list, "matmul", label, exact, text);
 }
 
 static void append_shapes(MuseStr *s, const char *a, const char *b, Form form, int M, int N, int K) {
@@ -37,7 +28,7 @@ static void append_product(MuseStr *s, int value, Form form, int M, int N) {
 }
 
 // The product alone.
-static void add(List *list, const char *a, const char *b, Form form, int M, int N, int K) {
+static void add(MuseCudaCaseList *list, const char *a, const char *b, Form form, int M, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "%s x %s %s %dx%dx%d", a, b, form_names[form], M, N, K);
@@ -55,7 +46,7 @@ static void add(List *list, const char *a, const char *b, Form form, int M, int 
 }
 
 // A residual, rounded to bf16 as mixed precision does; beside it the result as bf16.
-static void add_residual(List *list, const char *a, const char *b, Form form, int M, int N, int K) {
+static void add_residual(MuseCudaCaseList *list, const char *a, const char *b, Form form, int M, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "%s x %s %s %dx%dx%d + residual", a, b, form_names[form], M, N, K);
@@ -72,7 +63,7 @@ static void add_residual(List *list, const char *a, const char *b, Form form, in
 }
 
 // The potential's gradient to x, added to those of q, k and v, one result of each type.
-static void add_sum_of_three(List *list, int M, int N, int K) {
+static void add_sum_of_three(MuseCudaCaseList *list, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], t[32];
   snprintf(label, sizeof label, "f32 x f32 NN %dx%dx%d + three", M, N, K);
@@ -90,7 +81,7 @@ static void add_sum_of_three(List *list, int M, int N, int K) {
 }
 
 // A result in bf16.
-static void add_half(List *list, Form form, int M, int N, int K) {
+static void add_half(MuseCudaCaseList *list, Form form, int M, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "bf16 x bf16 %s %dx%dx%d to bf16", form_names[form], M, N, K);
@@ -104,7 +95,7 @@ static void add_half(List *list, Form form, int M, int N, int K) {
 }
 
 // The potential: a bias, softplus, and its derivative.
-static void add_potential(List *list, const char *a, const char *b, int M, int N, int K) {
+static void add_potential(MuseCudaCaseList *list, const char *a, const char *b, int M, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "potential %s x %s %dx%dx%d", a, b, M, N, K);
@@ -123,7 +114,7 @@ static void add_potential(List *list, const char *a, const char *b, int M, int N
 }
 
 // Row, column and scalar operands, a result that may replace an operand, a bf16 copy, bools, random rounding.
-static void add_mixture(List *list, int M, int N, int K) {
+static void add_mixture(MuseCudaCaseList *list, int M, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "mixed epilogue %dx%dx%d", M, N, K);
@@ -149,7 +140,7 @@ static void add_mixture(List *list, int M, int N, int K) {
 }
 
 int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity}, *l = &list;
+  MuseCudaCaseList list = {.item = out, .capacity = capacity}, *l = &list;
   for (Form form = NT; form <= TT; form++) {
     add(l, "f32", "f32", form, 13, 33, 37);
     add(l, "bf16", "bf16", form, 13, 35, 38);
@@ -213,7 +204,7 @@ int muse_cuda_matmul_cases(MuseCudaCase *out, int capacity) {
 }
 
 int muse_cuda_matmul_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity}, *l = &list;
+  MuseCudaCaseList list = {.item = out, .capacity = capacity}, *l = &list;
   add(l, "bf16", "bf16", NT, 4096, 20480, 5120);
   add(l, "bf16", "bf16", NN, 4096, 5120, 20480);
   add(l, "bf16", "bf16", TN, 20480, 5120, 4096);

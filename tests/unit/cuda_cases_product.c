@@ -2,21 +2,9 @@
 // dtypes of epilogues, several anchors.
 #include "tests/unit/cuda_cases.h"
 
-#include "ir/base/status.h"
 #include "ir/base/str.h"
 
 #include <stdio.h>
-
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
-
-static void add(List *list, const char *skeleton, const char *label, double bound, MuseStr *text) {
-  MUSE_ASSERT(list->n < list->capacity);
-  list->item[list->n++] = muse_cuda_case_of_text(label, skeleton, bound, muse_str_text(text));
-  muse_str_clear(text);
-}
 
 typedef enum Epilogue { SUMS, SCALED, EVERYTHING } Epilogue;
 
@@ -65,7 +53,7 @@ static void append_results(MuseStr *s, Epilogue e) {
   muse_str_append(s, e == EVERYTHING ? ") -> ({}, {}, {}, {}, {}, {}) {\n" : ") -> ({}) {\n");
 }
 
-static void add_ternary(List *list, const char *trits, int M, int N, int K, Epilogue e) {
+static void add_ternary(MuseCudaCaseList *list, const char *trits, int M, int N, int K, Epilogue e) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "%s product %dx%dx%d, %s", trits, M, N, K, epilogue_names[e]);
@@ -73,12 +61,12 @@ static void add_ternary(List *list, const char *trits, int M, int N, int K, Epil
   append_results(&s, e);
   muse_str_appendf(&s, "  %%20 = ternary_matmul %%0, %%1 : i32[%d,%d]\n", M, N);
   append_epilogue(&s, e, M, N);
-  add(list, "ternary_matmul", label, 1e-5, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-5, &s);
   list->item[list->n - 1].shaky = e == EVERYTHING; // tanh in front of rounding, a comparison of floats
   muse_str_free(&s);
 }
 
-static void add_bytes(List *list, int M, int N, int K, Epilogue e) {
+static void add_bytes(MuseCudaCaseList *list, int M, int N, int K, Epilogue e) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "int8 product %dx%dx%d, %s", M, N, K, epilogue_names[e]);
@@ -86,13 +74,13 @@ static void add_bytes(List *list, int M, int N, int K, Epilogue e) {
   append_results(&s, e);
   muse_str_appendf(&s, "  %%20 = int8_matmul %%0, %%1 : i32[%d,%d]\n", M, N);
   append_epilogue(&s, e, M, N);
-  add(list, "int8_matmul", label, 1e-5, &s);
+  muse_cuda_add_case(list, "int8_matmul", label, 1e-5, &s);
   list->item[list->n - 1].shaky = e == EVERYTHING;
   muse_str_free(&s);
 }
 
 // Three matrices with their epilogues, as of queries, keys and values.
-static void add_three(List *list, const char *const trits[3], int M, const int N[3], int K) {
+static void add_three(MuseCudaCaseList *list, const char *const trits[3], int M, const int N[3], int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "three of %s %s %s %dx%dx%d", trits[0], trits[1], trits[2], M, N[0], K);
@@ -107,11 +95,11 @@ static void add_three(List *list, const char *const trits[3], int M, const int N
     muse_str_appendf(&s, "  %%%d = cast %%%d {to = bf16} : bf16[%d,%d]\n", 10 * i + 13, 10 * i + 12, M, N[i]);
   }
   muse_str_append(&s, "  return %13, %23, %33\n}");
-  add(list, "ternary_matmul", label, 1e-5, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-5, &s);
   muse_str_free(&s);
 }
 
-static void add_pack(List *list, const char *trits, int N, int K, bool transposed, bool grid) {
+static void add_pack(MuseCudaCaseList *list, const char *trits, int N, int K, bool transposed, bool grid) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "pack %s %dx%d%s%s", trits, N, K, transposed ? " transposed" : "",
@@ -121,22 +109,22 @@ static void add_pack(List *list, const char *trits, int N, int K, bool transpose
                    "  %%3 = pack_trits %%0, %%1%s {dtype = %s, transpose = %s} : %s[%d,%d]\n  return %%3\n}",
                    grid ? "i8" : "f32", N, K, grid ? ", %2 : f32[]" : "", grid ? ", %2" : "", trits,
                    transposed ? "true" : "false", trits, transposed ? K : N, transposed ? N : K);
-  add(list, "pack_trits", label, 0, &s);
+  muse_cuda_add_case(list, "pack_trits", label, 0, &s);
   muse_str_free(&s);
 }
 
-static void add_unpack(List *list, const char *trits, int N, int K) {
+static void add_unpack(MuseCudaCaseList *list, const char *trits, int N, int K) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "unpack %s %dx%d", trits, N, K);
   muse_str_appendf(&s, "func @f(%%0 : %s[%d,%d]) -> ({}) {\n  %%1 = unpack_trits %%0 : i8[%d,%d]\n  return %%1\n}",
                    trits, N, K, N, K);
-  add(list, "unpack_trits", label, 0, &s);
+  muse_cuda_add_case(list, "unpack_trits", label, 0, &s);
   muse_str_free(&s);
 }
 
 int muse_cuda_product_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const char *const t222[] = {"t2", "t2", "t2"}, *const t252[] = {"t2", "t5", "t2"},
                            *const t555[] = {"t5", "t5", "t5"};
   // Tiles, small ones first; the last three are large enough for the other tiles.
@@ -186,13 +174,13 @@ int muse_cuda_product_cases(MuseCudaCase *out, int capacity) {
 }
 
 // Weights of few rows lie beyond the cache.
-static void add_cold(List *list, const char *trits, int M, int N, int K) {
+static void add_cold(MuseCudaCaseList *list, const char *trits, int M, int N, int K) {
   add_ternary(list, trits, M, N, K, SCALED);
   list->item[list->n - 1].cold = true;
 }
 
 int muse_cuda_product_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const char *const t222[] = {"t2", "t2", "t2"};
   add_ternary(&list, "t2", 4096, 20480, 5120, SCALED);
   add_ternary(&list, "t5", 4096, 20480, 5120, SCALED);

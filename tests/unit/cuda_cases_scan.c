@@ -2,30 +2,13 @@
 #include "tests/unit/cuda_cases.h"
 
 #include "ir/base/philox.h"
-#include "ir/base/status.h"
 #include "ir/base/str.h"
 
 #include <stdio.h>
 
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
-
 // ---- values ----
 
 static double uniform(int64_t i, int stream) { return muse_random_uniform((uint64_t)i, (uint64_t)stream, 5, 99); }
-
-// Documents of irregular length; one starts at token 64, the beginning of a chunk.
-static void fill_documents(MuseTensor *t) {
-  const int64_t T = t->type.dim[1];
-  double begin = 0;
-  for (int64_t i = 0; i < t->type.dim[0] * T; i++) {
-    const int64_t s = i % T;
-    if (s == 0 || s == 64 || (s * 7 + i / T) % 41 == 0) begin = (double)s;
-    t->data[i] = begin;
-  }
-}
 
 // kappa and eta of heads from fast (even) to slow.
 static void fill_green(int operand, MuseTensor *t) {
@@ -37,7 +20,7 @@ static void fill_green(int operand, MuseTensor *t) {
 }
 
 static void fill_green_documents(int operand, MuseTensor *t) {
-  if (operand == 2) fill_documents(t);
+  if (operand == 2) muse_cuda_fill_documents(t);
   else fill_green(operand, t);
 }
 
@@ -68,7 +51,7 @@ static void fill_green_grad(int operand, MuseTensor *t) {
 }
 
 static void fill_green_grad_documents(int operand, MuseTensor *t) {
-  if (operand == 2) fill_documents(t);
+  if (operand == 2) muse_cuda_fill_documents(t);
   else fill_green_grad(operand, t);
 }
 
@@ -79,21 +62,18 @@ static void fill_resolvent(int operand, MuseTensor *t) {
 }
 
 static void fill_resolvent_documents(int operand, MuseTensor *t) {
-  if (operand == 5) fill_documents(t);
+  if (operand == 5) muse_cuda_fill_documents(t);
   else fill_resolvent(operand, t);
 }
 
 // ---- cases ----
 
-static void add(List *list, const char *skeleton, const char *label, double bound, const MuseStr *text,
+static void add(MuseCudaCaseList *list, const char *skeleton, const char *label, double bound, const MuseStr *text,
                 void (*fill)(int, MuseTensor *)) {
-  MUSE_ASSERT(list->n < list->capacity);
-  MuseCudaCase *c = &list->item[list->n++];
-  *c = muse_cuda_case_of_text(label, skeleton, bound, muse_str_text(text));
-  c->fill = fill;
+  muse_cuda_add_text(list, skeleton, label, bound, muse_str_text(text))->fill = fill;
 }
 
-static void add_green(List *list, int B, int T, int H, bool documents) {
+static void add_green(MuseCudaCaseList *list, int B, int T, int H, bool documents) {
   MuseStr s = {0};
   char label[64];
   snprintf(label, sizeof label, "green scan %dx%dx%d%s", B, T, H, documents ? " documents" : "");
@@ -114,7 +94,7 @@ static void add_green(List *list, int B, int T, int H, bool documents) {
   muse_str_free(&s);
 }
 
-static void add_resolvent(List *list, const char *dtype, int B, int T, int H, int d, bool documents) {
+static void add_resolvent(MuseCudaCaseList *list, const char *dtype, int B, int T, int H, int d, bool documents) {
   MuseStr s = {0};
   char label[128], x[48], e[40];
   const bool f32 = dtype[0] == 'f' && dtype[1] == '3';
@@ -141,7 +121,7 @@ static void add_resolvent(List *list, const char *dtype, int B, int T, int H, in
 }
 
 int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const int green[][3] = {{1, 1, 1},  {2, 7, 3},   {3, 1, 5},     {1, 32, 4},  {1, 33, 1},
                                  {2, 65, 7}, {2, 130, 40}, {2, 1100, 5}, {1, 4500, 3}};
   for (size_t i = 0; i < sizeof green / sizeof *green; i++)
@@ -162,7 +142,7 @@ int muse_cuda_scan_cases(MuseCudaCase *out, int capacity) {
 }
 
 int muse_cuda_scan_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   add_green(&list, 8, 2048, 40, false);
   add_green(&list, 1, 4096, 40, false);
   add_green(&list, 1, 65536, 40, false);

@@ -1,24 +1,12 @@
 // Cases of the products of int8 by warpgroups (sm_90a); the other architectures take the same kernels another way.
 #include "tests/unit/cuda_cases.h"
 
-#include "ir/base/status.h"
 #include "ir/base/str.h"
 
 #include <stdio.h>
 
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
-
-static void add(List *list, const char *skeleton, const char *label, double bound, MuseStr *text) {
-  MUSE_ASSERT(list->n < list->capacity);
-  list->item[list->n++] = muse_cuda_case_of_text(label, skeleton, bound, muse_str_text(text));
-  muse_str_free(text);
-}
-
 // i8 [M,K] x trits, scaled by token and channel, with a residual; and the bare sums.
-static void add_ternary(List *list, const char *trits, int M, int N, int K) {
+static void add_ternary(MuseCudaCaseList *list, const char *trits, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], c[32];
   snprintf(c, sizeof c, "[%d,%d]", M, N);
@@ -31,11 +19,11 @@ static void add_ternary(List *list, const char *trits, int M, int N, int K) {
                    "  return %%9, %%5\n}",
                    c, c, c);
   snprintf(label, sizeof label, "wgmma %s %d x %d x %d", trits, M, N, K);
-  add(list, "ternary_matmul", label, 1e-6, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-6, &s);
 }
 
 // BitLinear's own product: scales, to bf16.
-static void add_scaled(List *list, const char *trits, int M, int N, int K) {
+static void add_scaled(MuseCudaCaseList *list, const char *trits, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], c[32];
   snprintf(c, sizeof c, "[%d,%d]", M, N);
@@ -48,11 +36,11 @@ static void add_scaled(List *list, const char *trits, int M, int N, int K) {
                    "  %%8 = cast %%7 {to = bf16} : bf16%s\n  return %%8\n}",
                    c, c, c);
   snprintf(label, sizeof label, "wgmma %s to bf16 %d x %d x %d", trits, M, N, K);
-  add(list, "ternary_matmul", label, 1e-2, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-2, &s);
 }
 
 // A projection back to the stream of activations: the residual is added, f32 inside.
-static void add_residual(List *list, int M, int N, int K) {
+static void add_residual(MuseCudaCaseList *list, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], c[32];
   snprintf(c, sizeof c, "[%d,%d]", M, N);
@@ -66,11 +54,11 @@ static void add_residual(List *list, int M, int N, int K) {
                    "  %%9 = cast %%8 {to = bf16} : bf16%s\n  return %%9\n}",
                    c, c, c);
   snprintf(label, sizeof label, "wgmma t2 + residual %d x %d x %d", M, N, K);
-  add(list, "ternary_matmul", label, 1e-2, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-2, &s);
 }
 
 // The gradient of a weight, added to what was there (in its place, where the kernel may).
-static void add_gradient(List *list, int M, int N, int K) {
+static void add_gradient(MuseCudaCaseList *list, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], c[32];
   snprintf(c, sizeof c, "[%d,%d]", M, N);
@@ -80,11 +68,11 @@ static void add_gradient(List *list, int M, int N, int K) {
                    K, M, K, N, M, c, c, c);
   muse_str_appendf(&s, "  %%6 = mul %%5, %%2 : f32%s\n  %%7 = add %%3, %%6 : f32%s\n  return %%7\n}", c, c);
   snprintf(label, sizeof label, "wgmma int8 gradient %d x %d x %d", M, N, K);
-  add(list, "int8_matmul", label, 1e-6, &s);
+  muse_cuda_add_case(list, "int8_matmul", label, 1e-6, &s);
 }
 
 // Q, K, V: other widths, packings and epilogues.
-static void add_anchors(List *list, int M, int K, int N0, int N1, int N2) {
+static void add_anchors(MuseCudaCaseList *list, int M, int K, int N0, int N1, int N2) {
   MuseStr s = {0};
   char label[64];
   muse_str_appendf(&s,
@@ -104,11 +92,11 @@ static void add_anchors(List *list, int M, int K, int N0, int N1, int N2) {
                    "  return %%14, %%9, %%16\n}",
                    M, N1, M, N1);
   snprintf(label, sizeof label, "wgmma three %d x %d", M, K);
-  add(list, "ternary_matmul", label, 1e-6, &s);
+  muse_cuda_add_case(list, "ternary_matmul", label, 1e-6, &s);
 }
 
 // a [K,M], b [K,N]; scaled by row and column, added to what was there.
-static void add_int8(List *list, int M, int N, int K) {
+static void add_int8(MuseCudaCaseList *list, int M, int N, int K) {
   MuseStr s = {0};
   char label[64], c[32];
   snprintf(c, sizeof c, "[%d,%d]", M, N);
@@ -118,7 +106,7 @@ static void add_int8(List *list, int M, int N, int K) {
                    K, M, K, N, M, c, c, c);
   muse_str_appendf(&s, "  %%6 = mul %%5, %%2 : f32%s\n  %%7 = add %%6, %%3 : f32%s\n  return %%7, %%4\n}", c, c);
   snprintf(label, sizeof label, "wgmma int8 %d x %d x %d", M, N, K);
-  add(list, "int8_matmul", label, 1e-6, &s);
+  muse_cuda_add_case(list, "int8_matmul", label, 1e-6, &s);
 }
 
 // What stands around the products of a BitLinear: $R tokens of $C channels.
@@ -149,7 +137,7 @@ static const char quantise_channels[] =
     "  %9 = max %7, %8 : f32[$R,$C]\n  %10 = const {value = 127} : f32[]\n  %11 = min %9, %10 : f32[$R,$C]\n"
     "  %12 = cast %11 {to = i8} : i8[$R,$C]\n  return %12\n}";
 
-static void add_map(List *list, const char *name, int rows, int columns, const char *text) {
+static void add_map(MuseCudaCaseList *list, const char *name, int rows, int columns, const char *text) {
   MuseStr s = {0};
   char label[64];
   for (const char *p = text; *p; p++) {
@@ -157,11 +145,11 @@ static void add_map(List *list, const char *name, int rows, int columns, const c
     else muse_str_append_n(&s, p, 1);
   }
   snprintf(label, sizeof label, "%s %d x %d", name, rows, columns);
-  add(list, "map", label, 1e-5, &s);
+  muse_cuda_add_case(list, "map", label, 1e-5, &s);
 }
 
 int muse_cuda_wgmma_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const int shape[][3] = {
       {128, 8, 16},    {129, 40, 48},    {191, 264, 80},   {128, 256, 128}, {129, 72, 256},  {200, 520, 272},
       {300, 96, 320},  {257, 160, 1040}, {384, 1000, 336}, {160, 3000, 64}, {1000, 64, 640}, {640, 1600, 208},
@@ -185,7 +173,7 @@ int muse_cuda_wgmma_cases(MuseCudaCase *out, int capacity) {
 }
 
 int muse_cuda_wgmma_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   // BitLinear 5120 -> 20480, 4096 tokens: forward (quantise, product), gradients (two roundings, dX, dW).
   add_map(&list, "norm, quantise", 4096, 5120, norm_and_quantise);
   add_scaled(&list, "t2", 4096, 20480, 5120);

@@ -3,17 +3,11 @@
 #include "tests/unit/cuda_cases.h"
 
 #include "ir/base/philox.h"
-#include "ir/base/status.h"
 #include "ir/base/str.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-typedef struct List {
-  MuseCudaCase *item;
-  int n, capacity;
-} List;
 
 typedef struct Shape { int B, T, H, d, window; } Shape;
 
@@ -52,23 +46,13 @@ static void fill_radii(int operand, MuseTensor *t) {
   }
 }
 
-static void fill_documents(MuseTensor *t) {
-  const int64_t T = t->type.dim[1];
-  double begin = 0;
-  for (int64_t i = 0; i < t->type.dim[0] * T; i++) {
-    const int64_t s = i % T;
-    if (s == 0 || s == 64 || (s * 7 + i / T) % 41 == 0) begin = (double)s;
-    t->data[i] = begin;
-  }
-}
-
 static void fill_uniform(int operand, MuseTensor *t) {
   for (int64_t i = 0; i < muse_type_elements(t->type); i++) t->data[i] = 2 * uniform(i, operand) - 1;
 }
 
 static void fill(int operand, MuseTensor *t, bool hyperbolic, bool documents) {
   if (operand == 3) {
-    if (documents) fill_documents(t);
+    if (documents) muse_cuda_fill_documents(t);
     else memset(t->data, 0, (size_t)muse_type_elements(t->type) * sizeof *t->data);
   } else if (operand < 2) {
     if (hyperbolic) fill_directions(operand, t);
@@ -99,7 +83,7 @@ void muse_cuda_window_values(MuseCudaCase *c, bool documents) {
 
 // ---- cases ----
 
-static void add(List *list, const char *dtype, Shape s, bool hyperbolic, bool documents, bool grad) {
+static void add(MuseCudaCaseList *list, const char *dtype, Shape s, bool hyperbolic, bool documents, bool grad) {
   MuseStr text = {0}, operands = {0}, results = {0};
   char label[64], vectors[64], radii[64];
   snprintf(vectors, sizeof vectors, "%s[%d,%d,%d,%d]", dtype, s.B, s.T, s.H, s.d);
@@ -129,22 +113,20 @@ static void add(List *list, const char *dtype, Shape s, bool hyperbolic, bool do
     else muse_str_appendf(&text, "f32[%d]", s.H);
   }
   muse_str_appendf(&text, "\n  return %s\n}", muse_str_text(&results));
-  MUSE_ASSERT(list->n < list->capacity);
-  MuseCudaCase *c = &list->item[list->n++];
-  *c = muse_cuda_case_of_text(label, grad ? "window_attention_grad" : "window_attention", 2e-5, muse_str_text(&text));
+  MuseCudaCase *c =
+      muse_cuda_add_case(list, grad ? "window_attention_grad" : "window_attention", label, 2e-5, &text);
   muse_cuda_window_values(c, documents);
-  muse_str_free(&text);
   muse_str_free(&operands);
   muse_str_free(&results);
 }
 
-static void add_pair(List *list, const char *dtype, Shape s, bool hyperbolic, bool documents) {
+static void add_pair(MuseCudaCaseList *list, const char *dtype, Shape s, bool hyperbolic, bool documents) {
   add(list, dtype, s, hyperbolic, documents, false);
   add(list, dtype, s, hyperbolic, documents, true);
 }
 
 int muse_cuda_window_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const struct {
     Shape shape;
     bool documents;
@@ -165,7 +147,7 @@ int muse_cuda_window_cases(MuseCudaCase *out, int capacity) {
 }
 
 int muse_cuda_window_bench_cases(MuseCudaCase *out, int capacity) {
-  List list = {.item = out, .capacity = capacity};
+  MuseCudaCaseList list = {.item = out, .capacity = capacity};
   static const int windows[] = {64, 256, 512};
   for (int i = 0; i < 3; i++) add_pair(&list, "bf16", (Shape){8, 512, 40, 128, windows[i]}, true, false);
   add_pair(&list, "bf16", (Shape){8, 512, 40, 128, 256}, false, false);
