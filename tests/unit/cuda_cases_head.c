@@ -10,8 +10,8 @@
 #include <string.h>
 
 // The text of a function by a format; the case is named after its skeleton and `name`.
-__attribute__((format(printf, 5, 6))) static void add(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound,
-                                                      const char *format, ...) {
+__attribute__((format(printf, 5, 6)))
+static void add(MuseCudaCaseList *list, const char *skeleton, const char *name, double bound, const char *format, ...) {
   char text[2048], label[64];
   va_list args;
   va_start(args, format);
@@ -141,7 +141,8 @@ static void fill_train_head(int operand, MuseTensor *t) {
   else fill_head(operand, t);
 }
 
-static void add_head(MuseCudaCaseList *list, const char *dtype, int N, int V, int D, const char *results, const char *returned) {
+static void add_head(MuseCudaCaseList *list, const char *dtype, int N, int V, int D, const char *results,
+                     const char *returned) {
   char name[64];
   snprintf(name, sizeof name, "%s N %d, V %d, D %d", dtype, N, V, D);
   const double bound = strcmp(dtype, "f32") == 0 ? 2e-5 : 1e-2;
