@@ -106,7 +106,7 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
 }
 
 MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag) {
-  Arguments a = {.validation = 0.02};
+  Arguments a = {.session = {.inference = true}, .validation = 0.02};
   const MuseOption table[] = {
       MUSE_PARAMS_OPTION_ROWS(a.params),
       {"data", 'd', MUSE_OPT_TEXT, "SPEC",

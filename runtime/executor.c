@@ -33,13 +33,15 @@ MuseStatus muse_executor_create(const MusePlan *plan, const MuseExecutorOptions 
   MuseExecutor *e = *out_executor;
   e->plan = plan;
   e->prepared = calloc((size_t)plan->n_funcs + 1, sizeof *e->prepared);
-  MUSE_ASSERT(e->prepared != NULL);
+  e->released = calloc((size_t)plan->module->n_buffers + 1, sizeof *e->released);
+  MUSE_ASSERT(e->prepared && e->released);
   return MUSE_OK;
 }
 
 void muse_executor_destroy(MuseExecutor *e) {
   if (!e) return;
   free(e->prepared);
+  free(e->released);
   e->device->destroy(e);
 }
 
@@ -73,6 +75,30 @@ int muse_executor_kernels(const MusePlan *plan, const int *functions, int n, int
   return count;
 }
 
+static bool binds(const MusePlanFunc *f, int buffer) {
+  for (int i = 0; i < f->func->body.n_args; i++)
+    if (f->args[i].kind == MUSE_PLACE_BUFFER && f->args[i].buffer == buffer) return true;
+  for (int i = 0; i < f->func->n_results; i++)
+    if (f->results[i].kind == MUSE_PLACE_BUFFER && f->results[i].buffer == buffer) return true;
+  return false;
+}
+
+bool muse_executor_uses(const MuseExecutor *e, const MuseBuffer *buffer, const char *but) {
+  for (int i = 0; i < e->plan->n_funcs; i++) {
+    if (!e->prepared[i] || (but && strcmp(e->plan->funcs[i].name, but) == 0)) continue;
+    if (binds(&e->plan->funcs[i], buffer->index)) return true;
+  }
+  return false;
+}
+
+static MuseStatus check_released(const MuseExecutor *e, int function, MuseDiag *diag) {
+  for (int b = 0; b < e->plan->module->n_buffers; b++)
+    if (e->released[b] && !e->prepared[function] && binds(&e->plan->funcs[function], b))
+      return muse_error(diag, MUSE_ERR_FAILED, "function @%s needs '%s', whose memory has been given back",
+                        e->plan->funcs[function].name, e->plan->module->buffers[b]->name);
+  return MUSE_OK;
+}
+
 MuseStatus muse_executor_prepare(MuseExecutor *e, const char *const *functions, int n, MuseDiag *diag) {
   int *indices = calloc((size_t)n + 1, sizeof *indices);
   MUSE_ASSERT(indices != NULL);
@@ -82,6 +108,7 @@ MuseStatus muse_executor_prepare(MuseExecutor *e, const char *const *functions, 
     if (indices[i] < 0)
       status = muse_error(diag, MUSE_ERR_INPUT, "the plan has no function @%s; compile it again with musec",
                           functions[i]);
+    else status = check_released(e, indices[i], diag);
   }
   if (status == MUSE_OK) status = e->device->prepare(e, indices, n, diag);
   for (int i = 0; i < n && status == MUSE_OK; i++) e->prepared[indices[i]] = true;
@@ -99,6 +126,15 @@ MuseStatus muse_executor_run(MuseExecutor *e, const char *function, MuseDiag *di
   int f;
   MUSE_TRY(prepared(e, function, &f, diag));
   return e->device->run(e, f, diag);
+}
+
+bool muse_executor_can_run_calls(const MuseExecutor *e) { return e->device->run_calls != NULL; }
+
+MuseStatus muse_executor_run_calls(MuseExecutor *e, const char *function, int first, int n, MuseDiag *diag) {
+  int f;
+  MUSE_TRY(prepared(e, function, &f, diag));
+  MUSE_ASSERT(first >= 0 && n >= 0 && first + n <= e->plan->funcs[f].n_calls);
+  return e->device->run_calls(e, f, first, n, diag);
 }
 
 // ---- buffers ----
@@ -127,6 +163,11 @@ MuseStatus muse_executor_fetch(MuseExecutor *e, const MuseBuffer *buffer, void *
 }
 
 MuseStatus muse_executor_wait(MuseExecutor *e, MuseDiag *diag) { return e->device->wait(e, diag); }
+
+void muse_executor_release(MuseExecutor *e, const MuseBuffer *buffer) {
+  e->released[buffer->index] = true;
+  if (e->device->release) e->device->release(e, buffer->index);
+}
 
 MuseStatus muse_executor_zero(MuseExecutor *e, const char *role, MuseDiag *diag) {
   return e->device->zero(e, role, diag);

@@ -17,6 +17,7 @@ typedef struct MuseExecutorOptions {
   const char *cache_dir;   // NULL: the user's cache folder
   bool no_cache;
   bool quiet;              // no progress while kernels compile
+  bool sparse;             // most buffers will not be touched: memory for all of them need not be there
   // GPU only
   const char *nvrtc;       // the library; NULL: searched
   const char *dump_dir;    // writes what is known of each kernel there
@@ -51,6 +52,11 @@ void muse_executor_describe(const MuseExecutor *executor, MuseStr *out);
 // too little memory.
 MuseStatus muse_executor_prepare(MuseExecutor *executor, const char *const *functions, int n, MuseDiag *diag);
 MuseStatus muse_executor_run(MuseExecutor *executor, const char *function, MuseDiag *diag);
+// Calls [first, first + n) of a prepared function, in the plan's order, where the device can.
+bool muse_executor_can_run_calls(const MuseExecutor *executor);
+MuseStatus muse_executor_run_calls(MuseExecutor *executor, const char *function, int first, int n, MuseDiag *diag);
+// Whether a prepared function reads or writes the buffer; `but` (may be NULL) does not count.
+bool muse_executor_uses(const MuseExecutor *executor, const MuseBuffer *buffer, const char *but);
 bool muse_executor_has_function(const MuseExecutor *executor, const char *function);
 
 // ---- content of buffers ----
@@ -64,6 +70,9 @@ MuseStatus muse_executor_fetch(MuseExecutor *executor, const MuseBuffer *buffer,
                                MuseDiag *diag);
 // Until all that was run is done; MUSE_ERR_FAILED when it failed.
 MuseStatus muse_executor_wait(MuseExecutor *executor, MuseDiag *diag);
+// The buffer's content is not needed any more: it may become zero, and memory is given back where the device is the
+// host. No function that uses it may be prepared later (MUSE_ERR_FAILED).
+void muse_executor_release(MuseExecutor *executor, const MuseBuffer *buffer);
 // All buffers of a role become zero.
 MuseStatus muse_executor_zero(MuseExecutor *executor, const char *role, MuseDiag *diag);
 // The buffer's memory itself where the device is the host (64-byte aligned, muse_type_bytes long); else NULL.

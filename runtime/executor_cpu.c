@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct Call {
   const MusePlanCall *plan;
@@ -44,10 +45,11 @@ enum { ALIGN = 64 };
 static size_t align_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
 
 // Zeroed memory that is not touched before it is used; large pages where the system has them.
-static MuseStatus take_memory(size_t bytes, const char *what, void **out_memory, MuseDiag *diag) {
+static MuseStatus take_memory(size_t bytes, bool sparse, const char *what, void **out_memory, MuseDiag *diag) {
   *out_memory = NULL;
   if (bytes == 0) return MUSE_OK;
-  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0);
+  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (p == MAP_FAILED) {
     MuseStr size = {0};
     muse_str_append_bytes(&size, bytes);
@@ -62,10 +64,10 @@ static MuseStatus take_memory(size_t bytes, const char *what, void **out_memory,
   return MUSE_OK;
 }
 
-static MuseStatus take_buffers(CpuExecutor *e, MuseDiag *diag) {
+static MuseStatus take_buffers(CpuExecutor *e, bool sparse, MuseDiag *diag) {
   const MuseModule *m = e->plan->module;
   for (int i = 0; i < m->n_buffers; i++) e->buffer_bytes += align_up((size_t)muse_type_bytes(m->buffers[i]->type));
-  MUSE_TRY(take_memory(e->buffer_bytes, "memory for the tensors of the plan", &e->buffer_memory, diag));
+  MUSE_TRY(take_memory(e->buffer_bytes, sparse, "memory for the tensors of the plan", &e->buffer_memory, diag));
   size_t at = 0;
   for (int i = 0; i < m->n_buffers; i++) {
     e->buffers[i] = (unsigned char *)e->buffer_memory + at;
@@ -123,12 +125,42 @@ static MuseStatus fetch(MuseExecutor *e, int buffer, void *out, size_t bytes, Mu
 
 static MuseStatus wait_nothing(MuseExecutor *e, MuseDiag *diag) { return MUSE_OK; }
 
+// Zeroes that take no memory: whole pages go back to the system, which gives zeroed ones when they are touched.
+static void give_back(unsigned char *from, size_t bytes) {
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)from, end = begin + bytes;
+  uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first >= last || madvise((void *)first, last - first, MADV_DONTNEED) != 0) {
+    memset(from, 0, bytes);
+    return;
+  }
+  memset(from, 0, first - begin);
+  memset((void *)last, 0, end - last);
+}
+
+static void release(MuseExecutor *base, int buffer) {
+  const CpuExecutor *e = cpu(base);
+  give_back(e->buffers[buffer], (size_t)muse_type_bytes(e->plan->module->buffers[buffer]->type));
+}
+
+// Buffers that no prepared function uses, such as the moments where nothing is trained, take no memory; neighbours are
+// given back as one.
 static MuseStatus zero(MuseExecutor *base, const char *role, MuseDiag *diag) {
   CpuExecutor *e = cpu(base);
-  for (int i = 0; i < e->plan->module->n_buffers; i++) {
-    const MuseBuffer *b = e->plan->module->buffers[i];
-    if (strcmp(b->role, role) == 0) memset(e->buffers[i], 0, (size_t)muse_type_bytes(b->type));
+  const MuseModule *m = e->plan->module;
+  unsigned char *unused = NULL, *end = NULL;
+  for (int i = 0; i < m->n_buffers; i++) {
+    const MuseBuffer *b = m->buffers[i];
+    size_t bytes = (size_t)muse_type_bytes(b->type);
+    if (strcmp(b->role, role) != 0) continue;
+    if (muse_executor_uses(base, b, NULL)) {
+      memset(e->buffers[i], 0, bytes);
+      continue;
+    }
+    if (unused && end != e->buffers[i]) give_back(unused, (size_t)(end - unused)), unused = NULL;
+    if (!unused) unused = e->buffers[i];
+    end = (unsigned char *)e->buffers[i] + align_up(bytes);
   }
+  if (unused) give_back(unused, (size_t)(end - unused));
   return MUSE_OK;
 }
 
@@ -219,11 +251,15 @@ static void run_call(const CpuExecutor *e, const Call *call) {
   }
 }
 
-static MuseStatus run(MuseExecutor *base, int function, MuseDiag *diag) {
+static MuseStatus run_calls(MuseExecutor *base, int function, int first, int n, MuseDiag *diag) {
   const CpuExecutor *e = cpu(base);
   const Function *f = &e->functions[function];
-  for (int c = 0; c < f->plan->n_calls; c++) run_call(e, &f->calls[c]);
+  for (int c = first; c < first + n; c++) run_call(e, &f->calls[c]);
   return MUSE_OK;
+}
+
+static MuseStatus run(MuseExecutor *base, int function, MuseDiag *diag) {
+  return run_calls(base, function, 0, cpu(base)->functions[function].plan->n_calls, diag);
 }
 
 static double now(void) {
@@ -275,6 +311,8 @@ static const MuseDeviceFunctions functions = {.destroy = destroy,
                                               .describe = describe,
                                               .prepare = prepare,
                                               .run = run,
+                                              .run_calls = run_calls,
+                                              .release = release,
                                               .write = write_buffer,
                                               .read = read_buffer,
                                               .fetch = fetch,
@@ -303,8 +341,8 @@ MuseStatus muse_executor_create_cpu(const MusePlan *plan, const MuseExecutorOpti
   MuseStatus status = muse_pool_create(options->threads, &e->pool, diag);
   if (status == MUSE_OK && options->cpu_level) // a wrong one is refused at once
     status = muse_cpu_kernels_create(plan, &e->options, &e->kernels, diag);
-  if (status == MUSE_OK) status = take_buffers(e, diag);
-  if (status == MUSE_OK) status = take_memory(e->slab_bytes, "working memory", &e->slab, diag);
+  if (status == MUSE_OK) status = take_buffers(e, options->sparse, diag);
+  if (status == MUSE_OK) status = take_memory(e->slab_bytes, options->sparse, "working memory", &e->slab, diag);
   if (status != MUSE_OK) {
     destroy(&e->base);
     return status;

@@ -12,6 +12,8 @@ typedef struct MuseDeviceFunctions {
   // `functions` are indices in the plan.
   MuseStatus (*prepare)(MuseExecutor *e, const int *functions, int n, MuseDiag *diag);
   MuseStatus (*run)(MuseExecutor *e, int function, MuseDiag *diag); // is prepared
+  MuseStatus (*run_calls)(MuseExecutor *e, int function, int first, int n, MuseDiag *diag); // NULL: no
+  void (*release)(MuseExecutor *e, int buffer);                                            // NULL: nothing to give back
   MuseStatus (*write)(MuseExecutor *e, int buffer, int64_t offset, const void *data, size_t bytes, MuseDiag *diag);
   MuseStatus (*read)(MuseExecutor *e, int buffer, int64_t offset, void *out, size_t bytes, MuseDiag *diag);
   MuseStatus (*fetch)(MuseExecutor *e, int buffer, void *out, size_t bytes, MuseDiag *diag);
@@ -32,6 +34,7 @@ struct MuseExecutor {
   const MuseDeviceFunctions *device;
   const MusePlan *plan;
   bool *prepared; // by function of the plan
+  bool *released; // by buffer
   int threads;
 };
 

@@ -173,7 +173,8 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
 }
 
 MuseStatus muse_command_generate(int argc, char **argv, MuseDiag *diag) {
-  Arguments a = {.text = {.prompt = "", .max_tokens = 256, .sampler = {.temperature = 0.8, .top_p = 1}}};
+  Arguments a = {.session = {.inference = true},
+                 .text = {.prompt = "", .max_tokens = 256, .sampler = {.temperature = 0.8, .top_p = 1}}};
   const MuseOption table[] = {
       MUSE_PARAMS_OPTION_ROWS(a.params),
       {"prompt", 0, MUSE_OPT_TEXT, "TEXT", "Text to go on from; without one, a new document.", &a.text.prompt},

@@ -3,6 +3,7 @@
 
 #include "runtime/compressed.h"
 #include "runtime/numerics.h"
+#include "runtime/packing.h"
 #include "runtime/param_grid.h"
 
 #include <math.h>
@@ -61,6 +62,8 @@ MuseStatus muse_params_fill(MuseSession *s, MuseParamFn make, void *context, Mus
     if (!is_role(b, "param")) continue;
     MUSE_TRY(place_of(s, b, &place, diag));
     MUSE_TRY(finish_place(s, &place, make(context, b, &place.values, diag), diag));
+    if (s->packing && place.delta) MUSE_TRY(muse_packing_loaded(s->packing, place.delta, diag));
+    if (s->packing) MUSE_TRY(muse_packing_loaded(s->packing, b, diag));
   }
   return muse_executor_zero(s->executor, "moment", diag);
 }
@@ -231,6 +234,7 @@ MuseStatus muse_params_restore(MuseSession *s, const MuseCheckpoint *checkpoint,
     MUSE_TRY(muse_checkpoint_find(checkpoint, &tensors->data[i], &found, diag));
     const MuseBuffer *buffer = muse_module_buffer(s->module, tensors->data[i].name);
     if (found->bytes) MUSE_TRY(muse_executor_write(s->executor, buffer, 0, found->data, found->bytes, diag));
+    if (s->packing) MUSE_TRY(muse_packing_loaded(s->packing, buffer, diag));
   }
   return MUSE_OK;
 }

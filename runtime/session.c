@@ -4,6 +4,7 @@
 #include "ir/base/io.h"
 #include "ir/text.h"
 #include "runtime/memory.h"
+#include "runtime/packing.h"
 #include "runtime/params.h"
 
 #include <stdlib.h>
@@ -132,7 +133,7 @@ static MuseStatus open_plan(MuseSession *s, const MuseSessionOptions *options, M
 }
 
 MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out, MuseDiag *diag) {
-  *out = (MuseSession){.path = strdup(path), .quiet = options->quiet};
+  *out = (MuseSession){.path = strdup(path), .quiet = options->quiet, .inference = options->inference};
   MUSE_ASSERT(out->path);
   if (options->threads < 0 || options->threads > 4096)
     return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld",
@@ -156,7 +157,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
                             .override_dir = options->override_dir,
                             .no_tune = options->no_tune,
                             .streams = (int)options->streams,
-                            .quiet = options->quiet};
+                            .quiet = options->quiet,
+                            .sparse = options->inference};
   return muse_executor_create(out->plan, &eo, &out->executor, diag);
 }
 
@@ -235,10 +237,15 @@ MuseStatus muse_session_set_rows(const MuseSession *s, const int32_t *rows, Muse
 
 // ---- parameters ----
 
-MuseStatus muse_session_refresh(MuseSession *s, MuseDiag *diag) {
+static MuseStatus set_up(MuseSession *s, MuseDiag *diag) {
   if (!s->set_up && muse_executor_has_function(s->executor, "setup"))
     MUSE_TRY(muse_executor_run(s->executor, "setup", diag));
   s->set_up = true;
+  return MUSE_OK;
+}
+
+MuseStatus muse_session_refresh(MuseSession *s, MuseDiag *diag) {
+  MUSE_TRY(set_up(s, diag));
   if (muse_executor_has_function(s->executor, "pack")) MUSE_TRY(muse_executor_run(s->executor, "pack", diag));
   return MUSE_OK;
 }
@@ -305,12 +312,22 @@ static MuseStatus load_folder(MuseSession *s, const char *path, uint64_t *out_st
   return status;
 }
 
+static MuseStatus load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
+  if (options->checkpoint) return load_folder(s, options->checkpoint, out_step, diag);
+  if (options->params) return load_file(s, options->params, diag);
+  return muse_params_init(s, s->seed, diag);
+}
+
 MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
   if (out_step) *out_step = 0;
   if (options->checkpoint && options->params)
     return muse_error(diag, MUSE_ERR_INPUT, "give the parameters either by --checkpoint or by --params, not both");
-  if (options->checkpoint) MUSE_TRY(load_folder(s, options->checkpoint, out_step, diag));
-  else if (options->params) MUSE_TRY(load_file(s, options->params, diag));
-  else MUSE_TRY(muse_params_init(s, s->seed, diag));
-  return muse_session_refresh(s, diag);
+  MUSE_TRY(set_up(s, diag));
+  s->packing = muse_packing_create(s);
+  MuseStatus status = load(s, options, out_step, diag);
+  bool packs = s->packing != NULL;
+  if (status == MUSE_OK && packs) status = muse_packing_finish(s->packing, diag);
+  muse_packing_destroy(s->packing);
+  s->packing = NULL;
+  return status != MUSE_OK || packs ? status : muse_session_refresh(s, diag);
 }

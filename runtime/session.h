@@ -15,6 +15,9 @@ typedef struct MuseSessionOptions {
   // Of training alone: a configuration is compiled, with the overrides `sets`, and a plan whose memory is not there is
   // refused before any work.
   bool train;
+  // Of generating and evaluating: only functions that are prepared before the parameters are loaded will run, so that
+  // memory is taken for what they read alone (packing.h).
+  bool inference;
   const MuseTextList *sets;
   uint64_t host_memory; // bytes that count as available; 0: what the system says
 } MuseSessionOptions;
@@ -46,7 +49,8 @@ typedef struct MuseSession {
   MuseExecutor *executor;
   char *path;
   MuseHash plan_hash;       // of the plan's text
-  bool quiet, set_up, on_gpu;
+  bool quiet, set_up, on_gpu, inference;
+  struct MusePacking *packing; // while parameters are loaded; NULL: @pack runs as a whole, afterwards
   int64_t vocab_size, batch, n_seq, n_layers, window; // V, B, T, L, W
   int64_t accumulation;     // micro-batches of a step
   int32_t eos;              // -1: none

@@ -149,6 +149,26 @@ class Compress(programs.Scratch):
         _, notes = self.losses(other, '--data', data, '-o', self.path('run'), '--init', start, '-n', 1)
         self.assertIn('seed 42', notes)
 
+    def test_evaluating_takes_the_memory_of_the_trits(self):
+        """A model that is not trained has neither moments nor, once they are packed, its f32 parameters in memory."""
+        text = CONFIG
+        for old, new in (('d_model: 32', 'd_model: 1024'), ('n_layers: 1', 'n_layers: 6'), ('heads: 2', 'heads: 8')):
+            text = text.replace(old, new)
+        plan, data, start = self.plan(text), self.text(), self.path('start')
+        run('muse-run', 'compress', self.config(text), '-o', start, '-q')
+        evaluate = [program('muse-run'), 'eval', plan, '--data', data, '--batches', '1', '--json']
+        losses = []
+        for params in ([], ['--checkpoint', start]):
+            for _ in range(2):  # the first compiles kernels, which takes memory too
+                with subprocess.Popen([*evaluate, *params], stdout=subprocess.PIPE, text=True) as process:
+                    losses.append(json.loads(process.stdout.read())['loss'])
+                    _, status, usage = os.wait4(process.pid, 0)
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                self.assertEqual(process.returncode, 0)
+            # 75 million parameters: 300 MB, and twice that of moments; a layer has 50 MB, and all trits 38 MB.
+            self.assertLess(usage.ru_maxrss * 1024, 250e6)
+        self.assertEqual(len(set(losses)), 1, losses)
+
     def test_another_tokenizer(self):
         other = os.path.join(SOURCE, 'tests', 'tokenizers', 'gpt2.json')
         text = CONFIG.replace('vocab_size: 257', 'vocab_size: 2048')
