@@ -137,9 +137,10 @@ class Scratch(unittest.TestCase):
         return self.path(name)
 
 
-def main():
-    """Like unittest.main, but skips are named on stderr and an empty run fails."""
-    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules['__main__'])
+def main(names=()):
+    """Like unittest.main, but skips are named on stderr and an empty run fails. Names: of tests, otherwise all run."""
+    loader, module = unittest.defaultTestLoader, sys.modules['__main__']
+    suite = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
     if result.testsRun and len(result.skipped) == result.testsRun:
         sys.exit(77)  # meson: SKIP

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Whole models on a GPU: the reference cases, mixed precision, the CPU's training steps, determinism, resuming, decoding.
-Without a GPU, a driver or NVRTC everything is skipped.
+Without a GPU, a driver or NVRTC everything is skipped; unless MUSE_SOFTWARE_GPU names the folder of the software GPU
+(tests/emulator), which then takes a GPU's place. Which of both ran is printed. Arguments: tests to run, otherwise all.
 
 What the CPU computes is computed here where that is possible (libmuse-cpu.so needs LLVM), and otherwise taken from the
 file that MUSE_CPU_REFERENCE names; `test_cuda_run.py --write-reference FILE` writes it elsewhere.
@@ -16,23 +17,41 @@ import programs
 import test_golden
 from programs import cosine, load, relative_error, run
 
-DEVICE = ('--device', 'cuda')
 REFERENCE = os.environ.get('MUSE_CPU_REFERENCE', '')
+SOFTWARE = os.environ.get('MUSE_SOFTWARE_GPU', '')
 
 
-def missing():
-    """Why nothing can run on a GPU here, or None."""
-    done = run('muse-run', 'doctor', '--json', status=None)
+def missing(*args):
+    """Why nothing can run on a GPU here, or None; and the GPU's name."""
+    done = run('muse-run', 'doctor', '--json', *args, status=None)
     try:
         report = json.loads(done.stdout)
     except json.JSONDecodeError:
-        return f'muse-run doctor says: {done.stderr}'
+        return f'muse-run doctor says: {done.stderr}', None
     if not report.get('gpus'):
-        return report.get('gpu', 'there is no GPU')
-    return report.get('nvrtc_missing') or report.get('nvrtc_problem')
+        return report.get('gpu', 'there is no GPU'), None
+    return report.get('nvrtc_missing') or report.get('nvrtc_problem'), report['gpus'][0]['name']
 
 
-MISSING = None if '--write-reference' in sys.argv else missing()
+def find_device():
+    """Options of muse-run for the GPU, why there is none, and is it the software GPU? A real one is preferred."""
+    if '--write-reference' in sys.argv:
+        return (), None, False
+    why, name = missing()
+    nvrtc = ()
+    if why and SOFTWARE:
+        os.environ['LD_LIBRARY_PATH'] = SOFTWARE
+        nvrtc = ('--nvrtc', os.path.join(SOFTWARE, 'libnvrtc.so.12'))
+        why, name = missing(*nvrtc)
+        if why:  # asked for, so it must be there
+            raise SystemExit(f'the software GPU in {SOFTWARE} does not run: {why}')
+    if not why:
+        print('runs on:', name, flush=True)
+    return ('--device', 'cuda', *nvrtc), why, bool(nvrtc)
+
+
+DEVICE, MISSING, IS_SOFTWARE = find_device()
+REPLAYS = 1 if IS_SOFTWARE else 9
 
 # Small, but with every kind of kernel: both mixers and the hybrid, documents, trits and plain weights.
 BASE = '''vocab_size: 257
@@ -150,7 +169,7 @@ class Training(Model):
         plan = self.make(name)
         self.train(plan, '-o', self.path('whole'))
         self.check_records()
-        for i in range(9):
+        for i in range(REPLAYS):
             self.train(plan, '-o', self.path(f'again{i}'))
             self.assertEqual(self.final(f'again{i}'), self.final('whole'), f'replay {i}')
         for stop in (4, 3):
@@ -211,6 +230,7 @@ class Training(Model):
         first, second = run('muse-run', *args), run('muse-run', *args)
         self.assertEqual(json.loads(first.stdout)['text'], json.loads(second.stdout)['text'])
 
+    @unittest.skipIf(IS_SOFTWARE, 'the software GPU says nothing of speed')
     def test_bench(self):
         plan = self.make('bitnet-mixed')
         report = json.loads(run('muse-run', 'bench', plan, '--json', '--repeats', '2', *DEVICE).stdout)
@@ -292,4 +312,4 @@ if __name__ == '__main__':
     if '--write-reference' in sys.argv:
         write_reference(sys.argv[sys.argv.index('--write-reference') + 1])
     else:
-        programs.main()
+        programs.main(sys.argv[1:])

@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#ifndef __x86_64__
+#if defined __x86_64__ && !defined EMULATOR_UCONTEXT
+#define OWN_SWITCH
+#else
 #include <ucontext.h>
 #endif
 
@@ -37,7 +39,7 @@ struct Fiber { // at the lowest address of a stack
   bool done;
   Copy *copies;
   unsigned n_copies, room, group; // copies not done yet; group: that is being filled
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
   void *sp;
 #else
   ucontext_t context;
@@ -70,7 +72,7 @@ struct Worker {
   } statics[MAX_STATIC];
   int n_statics;
   unsigned static_end, static_bytes;
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
   void *sp;
 #else
   ucontext_t context;
@@ -81,7 +83,7 @@ struct Worker {
 
 // ---- changing from one stack to another ----
 
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
 // Pushes what a function must keep, stores the stack pointer, takes another, pops.
 void emu_switch(void **out_sp, void *sp);
 __asm__(".text\n"
@@ -98,7 +100,7 @@ __asm__(".text\n"
 #endif
 
 static Fiber *self(void) {
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
   uintptr_t sp;
   __asm__ volatile("mov %%rsp, %0" : "=r"(sp));
 #else
@@ -108,7 +110,7 @@ static Fiber *self(void) {
 }
 
 static void change(Fiber *from, Fiber *to, Worker *w) { // to NULL: to the worker
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
   emu_switch(from ? &from->sp : &w->sp, to ? to->sp : w->sp);
 #else
   swapcontext(from ? &from->context : &w->context, to ? &to->context : &w->context);
@@ -150,7 +152,7 @@ static void begin(void) {
 
 static void prepare(Fiber *f) {
   unsigned char *top = (unsigned char *)f + EMU_STACK;
-#ifdef __x86_64__
+#ifdef OWN_SWITCH
   // Stacks at multiples of a power of two would share the same few sets of the caches.
   void **sp = (void **)(void *)(top - 64 - f->number % 61 * 192);
   *--sp = NULL;
