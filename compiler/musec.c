@@ -70,9 +70,10 @@ static void print_estimate(MuseModule *module, bool json) {
     for (int r = 0; r < 10; r++) printf("%s\"%s\": %.0f", r ? ", " : "", muse_estimate_roles[r], e.role_bytes[r]);
     printf("}, \"slab_bytes\": %.0f, \"total_bytes\": %.0f, \"step_flops\": %.0f, \"step_int_ops\": %.0f, "
            "\"step_bytes\": %.0f, "
-           "\"decode_flops\": %.0f, \"decode_bytes\": %.0f, \"kernels\": %d, \"calls\": %d}\n",
+           "\"decode_flops\": %.0f, \"decode_bytes\": %.0f, \"kernels\": %d, \"calls\": %d, "
+           "\"evaluate_bytes\": %.0f, \"generate_bytes\": %.0f}\n",
            e.slab_bytes, e.total_bytes, e.step_flops, e.step_int_ops, e.step_bytes, e.decode_flops, e.decode_bytes,
-           e.n_kernels, e.n_calls);
+           e.n_kernels, e.n_calls, e.evaluate_bytes, e.generate_bytes);
     return;
   }
   printf("parameters  %lld (nominal 12*D*D*L + V*D: %lld)\n", (long long)e.parameters, nominal);
@@ -81,6 +82,8 @@ static void print_estimate(MuseModule *module, bool json) {
     if (e.role_bytes[r] > 0) print_bytes(labels[r], e.role_bytes[r]);
   print_bytes("activations and workspace", e.slab_bytes);
   print_bytes("planned peak", e.total_bytes);
+  print_bytes("of it to evaluate", e.evaluate_bytes);
+  print_bytes("of it to generate", e.generate_bytes);
   printf("one step    %.3g flop, %.3g int8 op, %.3g bytes moved\n", e.step_flops, e.step_int_ops, e.step_bytes);
   printf("one token   %.3g flop, %.3g bytes moved\n", e.decode_flops, e.decode_bytes);
   printf("kernels     %d distinct, %d calls in all functions\n", e.n_kernels, e.n_calls);

@@ -7,6 +7,7 @@
 #include "ir/text.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const muse_pipeline[] = {
@@ -62,6 +63,25 @@ static void function_cost(const MuseFunc *fn, double times, double *flops, doubl
   }
 }
 
+// Bytes of the buffers that a function binds, and of its slab.
+static double function_bytes(const MuseModule *module, const char *name) {
+  const MuseFunc *fn = muse_module_func(module, name);
+  if (!fn) return 0;
+  double bytes = (double)muse_attr_int_or(&fn->attrs, "slab", 0);
+  bool *bound = calloc((size_t)module->n_buffers + 1, sizeof *bound);
+  if (!bound) muse_out_of_memory((size_t)module->n_buffers);
+  for (int i = 0; i < fn->body.n_args + fn->n_results; i++) {
+    const char *buffer =
+        i < fn->body.n_args ? muse_func_arg_buffer(fn, i) : muse_func_result_buffer(fn, i - fn->body.n_args);
+    const MuseBuffer *b = buffer ? muse_module_buffer(module, buffer) : NULL;
+    if (!b || bound[b->index]) continue;
+    bound[b->index] = true;
+    bytes += (double)muse_type_bytes(b->type);
+  }
+  free(bound);
+  return bytes;
+}
+
 void muse_estimate(MuseModule *module, MuseEstimate *e) {
   memset(e, 0, sizeof *e);
   e->parameters = muse_model_parameters(module);
@@ -91,6 +111,8 @@ void muse_estimate(MuseModule *module, MuseEstimate *e) {
     if (strcmp(fn->name, "decode") == 0) function_cost(fn, 1, &e->decode_flops, &unused, &e->decode_bytes);
   }
   e->total_bytes += e->slab_bytes;
+  e->evaluate_bytes = function_bytes(module, "loss");
+  e->generate_bytes = function_bytes(module, "decode");
   e->n_kernels = (int)muse_map_size(distinct);
   muse_map_destroy(distinct);
   muse_str_free(&text);

@@ -27,6 +27,9 @@ typedef struct MuseEstimate {
   double role_bytes[10];      // by role, in the order of muse_estimate_roles
   double slab_bytes;          // largest over the functions
   double total_bytes;         // buffers + slab: the planned peak
+  // What @loss, and @decode, read and write with their working memory: what stays in memory of a program that does not
+  // train, on the processor. While it loads, the parameters of one layer come on top.
+  double evaluate_bytes, generate_bytes;
   double step_flops, step_int_ops, step_bytes; // one optimizer step, all micro-batches
   double decode_flops, decode_bytes;           // one token
   int n_kernels, n_calls;     // distinct kernels; calls of all functions
