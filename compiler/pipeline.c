@@ -168,27 +168,38 @@ typedef struct LayerCost {
   int n_functions;
 } LayerCost;
 
-static bool compile_layers(MuseConfig c, int64_t n_layers, double *out_buffers, double out_slab[], int *out_n) {
+static bool compile_layers(MuseConfig c, const char *const *functions, int64_t n_layers, double *out_buffers,
+                           double out_slab[], int *out_n) {
   c.n_layers = n_layers;
   MuseModule *module = muse_model_build(&c, "");
   MuseDiag *quiet = muse_diag_create();
+  MusePlan *plan = NULL;
   bool ok = muse_compile(module, NULL, quiet) == MUSE_OK;
-  *out_buffers = 0;
+  if (ok) {
+    muse_attr_set_int(module, &module->attrs, "plan_version", MUSE_PLAN_VERSION);
+    ok = muse_plan_create(module, "", &plan, quiet) == MUSE_OK;
+  } else {
+    muse_module_destroy(module);
+  }
+  *out_buffers = ok ? (double)muse_plan_buffer_memory(plan, functions) : 0;
   *out_n = 0;
-  for (int i = 0; ok && i < module->n_buffers; i++) *out_buffers += (double)muse_type_bytes(module->buffers[i]->type);
-  for (MuseFunc *fn = module->first_func; ok && fn && *out_n < MAX_FUNCTIONS; fn = fn->next)
-    out_slab[(*out_n)++] = (double)muse_attr_int_or(&fn->attrs, "slab", 0);
+  for (int f = 0; ok && f < plan->n_funcs && *out_n < MAX_FUNCTIONS; f++) {
+    const char *one[] = {plan->funcs[f].name, NULL};
+    bool counts = !functions;
+    for (int i = 0; functions && functions[i]; i++) counts |= strcmp(functions[i], one[0]) == 0;
+    out_slab[(*out_n)++] = counts ? (double)plan->funcs[f].slab_bytes : 0;
+  }
+  muse_plan_destroy(plan);
   muse_diag_destroy(quiet);
-  muse_module_destroy(module);
   return ok;
 }
 
-static LayerCost cost_of(const MuseConfig *c) {
+static LayerCost cost_of(const MuseConfig *c, const char *const *functions) {
   LayerCost cost = {0};
   double buffers, slab[MAX_FUNCTIONS], base[MAX_FUNCTIONS];
   int n;
-  if (!compile_layers(*c, 2, &cost.buffers[0], base, &cost.n_functions) ||
-      !compile_layers(*c, 3, &buffers, slab, &n) || n != cost.n_functions) {
+  if (!compile_layers(*c, functions, 2, &cost.buffers[0], base, &cost.n_functions) ||
+      !compile_layers(*c, functions, 3, &buffers, slab, &n) || n != cost.n_functions) {
     cost.buffers[0] = INFINITY;
     return cost;
   }
@@ -210,27 +221,32 @@ static double bytes_of_layers(const LayerCost *cost, int64_t n_layers) {
 // The working memory grows a little faster than by the same for every layer (by 1.3 % over 40 layers, measured).
 static bool fits(double bytes, const MuseConfig *c) { return bytes * 1.03 <= (double)c->memory_budget; }
 
-static double bytes_of(const MuseConfig *c) {
-  LayerCost cost = cost_of(c);
+static double bytes_of(const MuseConfig *c, const char *const *functions) {
+  LayerCost cost = cost_of(c, functions);
   return bytes_of_layers(&cost, c->n_layers);
 }
 
-static int64_t layers_that_fit(const MuseConfig *c) {
-  LayerCost cost = cost_of(c);
+static int64_t layers_that_fit(const MuseConfig *c, const char *const *functions) {
+  LayerCost cost = cost_of(c, functions);
   int64_t n = c->n_layers;
   while (n > 0 && !fits(bytes_of_layers(&cost, n), c)) n--;
   return n;
 }
 
-static void add_way(MuseStr *ways, const MuseConfig *c, const char *change) {
+static void add_way(MuseStr *ways, const MuseConfig *c, const char *const *functions, const char *change) {
   MuseStr size = {0};
-  muse_str_append_bytes(&size, (uint64_t)bytes_of(c));
+  muse_str_append_bytes(&size, (uint64_t)bytes_of(c, functions));
   muse_str_appendf(ways, "%s%s (%s)", ways->len ? "; or " : "", change, muse_str_text(&size));
   muse_str_free(&size);
 }
 
 // Everything that saves memory without making the model smaller.
-static MuseConfig thriftier(MuseConfig c, MuseStr *change) {
+static MuseConfig thriftier(MuseConfig c, bool trains, MuseStr *change) {
+  if (!trains) { // only how much is computed at a time
+    if (c.batch_size > 1) muse_str_append(change, "batch_size: 1, ");
+    c.batch_size = 1;
+    return c;
+  }
   if (!c.use_gradient_checkpointing) muse_str_append(change, "use_gradient_checkpointing: true, ");
   if (c.optimizer != MUSE_OPTIMIZER_ADAFACTOR8) muse_str_append(change, "optimizer: adafactor8, ");
   if (c.batch_size > 1) muse_str_append(change, "batch_size: 1, ");
@@ -240,35 +256,37 @@ static MuseConfig thriftier(MuseConfig c, MuseStr *change) {
   return c;
 }
 
-// Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model.
-static void ways_to_fit(const MuseConfig *c, MuseStr *ways) {
+// Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model. `functions` (NULL: all, which is
+// training) are those that are to run.
+static void ways_to_fit(const MuseConfig *c, const char *const *functions, MuseStr *ways) {
   MuseStr change = {0};
-  MuseConfig thrifty = thriftier(*c, &change), narrow = *c, fewer = *c;
-  int64_t layers = layers_that_fit(&thrifty);
-  if (change.len && layers > 0) {
+  MuseConfig thrifty = thriftier(*c, !functions, &change), narrow = *c, fewer = *c;
+  int64_t layers = layers_that_fit(&thrifty, functions);
+  bool helps = !functions || (change.len && bytes_of(&thrifty, functions) < bytes_of(c, functions));
+  if (helps && change.len && layers > 0) {
     if (layers < c->n_layers) muse_str_appendf(&change, "n_layers: %lld, ", (long long)(thrifty.n_layers = layers));
     change.data[change.len - 2] = 0; // the last comma
-    add_way(ways, &thrifty, change.data);
+    add_way(ways, &thrifty, functions, change.data);
   }
-  fewer.n_layers = layers_that_fit(c);
+  fewer.n_layers = layers_that_fit(c, functions);
   muse_str_clear(&change);
   muse_str_appendf(&change, "n_layers: %lld", (long long)fewer.n_layers);
-  if (fewer.n_layers > 0) add_way(ways, &fewer, change.data);
+  if (fewer.n_layers > 0) add_way(ways, &fewer, functions, change.data);
   int64_t head = c->d_model / c->num_heads;
-  while (narrow.num_heads > 1 && !fits(bytes_of(&narrow), c)) {
+  while (narrow.num_heads > 1 && !fits(bytes_of(&narrow, functions), c)) {
     narrow.num_heads /= 2;
     narrow.d_model = narrow.num_heads * head;
   }
   muse_str_clear(&change);
   muse_str_appendf(&change, "d_model: %lld with num_heads: %lld", (long long)narrow.d_model,
                    (long long)narrow.num_heads);
-  if (fits(bytes_of(&narrow), c)) add_way(ways, &narrow, change.data);
+  if (fits(bytes_of(&narrow, functions), c)) add_way(ways, &narrow, functions, change.data);
   muse_str_free(&change);
 }
 
 static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *diag) {
   MuseStr ways = {0}, need = {0}, budget = {0};
-  ways_to_fit(c, &ways);
+  ways_to_fit(c, NULL, &ways);
   muse_str_append_bytes(&need, (uint64_t)needed);
   muse_str_append_bytes(&budget, c->memory_budget);
   MuseStatus status = muse_error_at(
@@ -281,23 +299,23 @@ static MuseStatus refuse_budget(const MuseConfig *c, double needed, MuseDiag *di
   return status;
 }
 
-MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, uint64_t needed, uint64_t available,
-                                   const char *where, MuseDiag *diag) {
+MuseStatus muse_plan_refuse_memory(const MusePlan *plan, const char *name, const char *const *functions,
+                                   uint64_t available, const char *where, MuseDiag *diag) {
   MuseArena *arena = muse_arena_create();
   MuseStr ways = {0}, need = {0}, there = {0};
-  const char *text = muse_attr_text_or(&module->attrs, "config", "");
+  const char *text = muse_attr_text_or(&plan->module->attrs, "config", "");
   MuseConfig config;
   if (muse_config_parse_text(name, text, strlen(text), NULL, arena, &config, NULL) == MUSE_OK) {
     config.memory_budget = available;
-    ways_to_fit(&config, &ways);
+    ways_to_fit(&config, functions, &ways);
   }
-  muse_str_append_bytes(&need, needed);
+  muse_str_append_bytes(&need, muse_plan_memory(plan, functions));
   muse_str_append_bytes(&there, available);
   MuseStatus status = muse_error(
       diag, MUSE_ERR_NO_FIT,
-      "'%s' needs %s to train, and %s has %s available; %s%s%sa smaller config, another device with more memory "
+      "'%s' needs %s to %s, and %s has %s available; %s%s%sa smaller config, another device with more memory "
       "(--device cuda) or another machine",
-      name, muse_str_text(&need), where, muse_str_text(&there), ways.len ? "this fits: " : "take ",
+      name, muse_str_text(&need), functions ? "run" : "train", where, muse_str_text(&there), ways.len ? "this fits: " : "take ",
       muse_str_text(&ways), ways.len ? "; or take " : "");
   muse_str_free(&ways), muse_str_free(&need), muse_str_free(&there);
   muse_arena_destroy(arena);

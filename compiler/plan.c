@@ -6,6 +6,7 @@
 #include "ir/text.h"
 #include "ops/ops.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Loader {
@@ -172,6 +173,46 @@ const MusePlanFunc *muse_plan_func(const MusePlan *plan, const char *name) {
     if (muse_str_eq(plan->funcs[i].name, name)) return &plan->funcs[i];
   }
   return NULL;
+}
+
+static bool is_named(const char *const *functions, const char *name) {
+  if (!functions) return true;
+  for (; *functions; functions++)
+    if (strcmp(*functions, name) == 0) return true;
+  return false;
+}
+
+static uint64_t buffer_bytes(const MusePlan *plan, int buffer) {
+  return (uint64_t)(muse_type_bytes(plan->module->buffers[buffer]->type) + 63) & ~(uint64_t)63;
+}
+
+uint64_t muse_plan_buffer_memory(const MusePlan *plan, const char *const *functions) {
+  if (!functions) return (uint64_t)plan->buffer_bytes;
+  uint64_t bytes = 0;
+  bool *used = calloc((size_t)plan->module->n_buffers + 1, sizeof *used);
+  if (!used) muse_out_of_memory((size_t)plan->module->n_buffers);
+  for (int f = 0; f < plan->n_funcs; f++) {
+    const MusePlanFunc *fn = &plan->funcs[f];
+    if (!is_named(functions, fn->name)) continue;
+    for (int c = 0; c < fn->n_calls; c++)
+      for (int i = 0; i < fn->calls[c].n_operands + fn->calls[c].n_results; i++)
+        if (fn->calls[c].places[i].kind == MUSE_PLACE_BUFFER) used[fn->calls[c].places[i].buffer] = true;
+  }
+  uint64_t largest = 0; // parameter that is packed when it is loaded, and no longer needed then
+  for (int i = 0; i < plan->module->n_buffers; i++) {
+    if (used[i]) bytes += buffer_bytes(plan, i);
+    else if (strcmp(plan->module->buffers[i]->role, "param") == 0 && buffer_bytes(plan, i) > largest)
+      largest = buffer_bytes(plan, i);
+  }
+  free(used);
+  return bytes + (is_named(functions, "pack") ? 0 : largest);
+}
+
+uint64_t muse_plan_memory(const MusePlan *plan, const char *const *functions) {
+  int64_t slab = 0;
+  for (int f = 0; f < plan->n_funcs; f++)
+    if (is_named(functions, plan->funcs[f].name) && plan->funcs[f].slab_bytes > slab) slab = plan->funcs[f].slab_bytes;
+  return muse_plan_buffer_memory(plan, functions) + (uint64_t)slab;
 }
 
 MuseStatus muse_plan_save(MuseModule *module, const char *path, MuseDiag *diag) {

@@ -68,10 +68,17 @@ MuseStatus muse_plan_text_of_config(const char *path, const MuseTextList *sets, 
 MuseStatus muse_module_of_config(const char *path, const MuseTextList *sets, MuseArena *arena, MuseModule **out_module,
                                  MuseDiag *diag);
 
-// Returns MUSE_ERR_NO_FIT with one sentence: plan `name` needs so much, `where` ("this machine") has so much available,
-// and what of its configuration to change so that it would fit (measured, not guessed).
-MuseStatus muse_plan_refuse_memory(const MuseModule *module, const char *name, uint64_t needed, uint64_t available,
-                                   const char *where, MuseDiag *diag);
+// Bytes that running some functions takes (names, then NULL; those that the plan does not have take none): the buffers
+// that they use, and the working memory of the largest. Where "pack" is not among them, parameters that none of them
+// reads are packed one by one as they are loaded (runtime/packing.h), so that the largest counts. NULL: all of the plan.
+uint64_t muse_plan_memory(const MusePlan *plan, const char *const *functions);
+uint64_t muse_plan_buffer_memory(const MusePlan *plan, const char *const *functions); // of these the buffers
+
+// Returns MUSE_ERR_NO_FIT with one sentence: plan `name` needs so much for running `functions` (as above), `where`
+// ("this machine") has so much available, and what of its configuration to change so that it would fit (measured, not
+// guessed).
+MuseStatus muse_plan_refuse_memory(const MusePlan *plan, const char *name, const char *const *functions,
+                                   uint64_t available, const char *where, MuseDiag *diag);
 
 // Writes the text of a module that muse_memory_plan has been run on, atomically; sets its plan_version.
 MuseStatus muse_plan_save(MuseModule *module, const char *path, MuseDiag *diag);

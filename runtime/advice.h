@@ -20,13 +20,7 @@ void muse_advice_unstable(const MuseAdvice *advice, bool bad_numbers, MuseStr *o
 // The same when the loss stays where it is.
 void muse_advice_flat(const MuseAdvice *advice, MuseStr *out);
 
-// Watches the smoothed loss.
-typedef struct MuseStall {
-  double lowest;        // with 0 steps: nothing was seen yet
-  uint64_t lowest_step, told_step, steps;
-} MuseStall;
-
-// Whether the loss has not fallen (by a thousandth) for `patience` steps, which begin after the warm-up and again after
+// Watches the smoothed loss, across resumes: whether it has not fallen (by a thousandth) for `patience` steps, which begin after the warm-up and again after
 // each time that this was said. patience 0: never.
 bool muse_stall_update(MuseStall *stall, uint64_t step, double smoothed_loss, int64_t warmup_steps, int64_t patience);
 

@@ -32,6 +32,12 @@ typedef struct MuseCheckpointTensor {
 
 // Everything but tensors that a resumed run needs. Random numbers are a function of (seed, step), so these two are
 // their whole state.
+// When the smoothed loss was lowest, and when it was last told that it does not fall (advice.h).
+typedef struct MuseStall {
+  double lowest;        // with 0 steps: nothing was seen yet
+  uint64_t lowest_step, told_step, steps;
+} MuseStall;
+
 typedef struct MuseRunState {
   uint64_t step;             // steps completed
   uint32_t seed;
@@ -41,6 +47,7 @@ typedef struct MuseRunState {
   double best_validation_loss; // infinity: none yet
   double seconds;            // of training, over all resumes
   int bad_steps;             // steps with NaN or Inf in a row
+  MuseStall stall;
   MuseHash plan_hash;
   uint64_t tokenizer_hash;   // of the tokenizer trained with; 0: unknown
   const char *config_text;   // the configuration as it was compiled

@@ -63,6 +63,11 @@ MuseStatus muse_run_state_print(const MuseRunState *state, const MuseStateSeals 
   json_object_set_new(root, "best_validation_loss", real(state->best_validation_loss));
   json_object_set_new(root, "seconds", real(state->seconds));
   json_object_set_new(root, "bad_steps", whole((uint64_t)state->bad_steps));
+  if (state->stall.steps)
+    json_object_set_new(root, "stall",
+                        json_pack("{s:o, s:o, s:o, s:o}", "lowest", real(state->stall.lowest), "lowest_step",
+                                  whole(state->stall.lowest_step), "told_step", whole(state->stall.told_step), "steps",
+                                  whole(state->stall.steps)));
   json_object_set_new(root, "plan_hash", hash_text(state->plan_hash));
   if (state->tokenizer_hash) {
     char hash[17];
@@ -142,6 +147,13 @@ static MuseDataCursor get_cursor(Fields *f, const json_t *object) {
   return cursor;
 }
 
+// Older states have none, which is nothing seen yet.
+static MuseStall get_stall(Fields *f, const json_t *object) {
+  if (!object) return (MuseStall){0};
+  return (MuseStall){get_real(f, object, "lowest"), get_whole(f, object, "lowest_step", INT64_MAX),
+                     get_whole(f, object, "told_step", INT64_MAX), get_whole(f, object, "steps", INT64_MAX)};
+}
+
 static MuseStatus parse_fields(const char *path, const json_t *root, MuseRunState *out_state, MuseStateSeals *out_seals,
                                MuseDiag *diag) {
   Fields f = {.ok = true};
@@ -157,6 +169,7 @@ static MuseStatus parse_fields(const char *path, const json_t *root, MuseRunStat
       .best_validation_loss = get_real(&f, root, "best_validation_loss"),
       .seconds = get_real(&f, root, "seconds"),
       .bad_steps = (int)get_whole(&f, root, "bad_steps", INT32_MAX),
+      .stall = get_stall(&f, json_object_get(root, "stall")),
       .plan_hash = get_hash(&f, root, "plan_hash"),
   };
   const json_t *tokenizer = json_object_get(root, "tokenizer_hash"); // older states have none

@@ -110,12 +110,16 @@ static MuseStatus read_plan(const MuseSession *s, const MuseSessionOptions *o, M
                     s->path, s->path);
 }
 
-static MuseStatus check_memory(const MuseSession *s, const MuseSessionOptions *o, MuseDiag *diag) {
-  uint64_t needed = (uint64_t)s->plan->buffer_bytes + (uint64_t)s->plan->slab_bytes;
-  uint64_t available = o->host_memory ? o->host_memory : muse_available_memory();
-  if (s->on_gpu || needed <= available) return MUSE_OK;
-  return muse_plan_refuse_memory(s->module, s->path, needed, available,
-                                 o->host_memory ? "--host-memory" : "this machine", diag);
+// Whether this machine has the memory that these functions take (NULL: all, as training does).
+static MuseStatus check_memory(const MuseSession *s, const char *const *functions, MuseDiag *diag) {
+  uint64_t available = s->host_memory ? s->host_memory : muse_available_memory();
+  const char *those[16] = {NULL}; // without @pack, which runs in parts
+  for (int n = 0; s->inference && functions && *functions && n < 15; functions++)
+    if (!muse_str_eq(*functions, "pack")) those[n++] = *functions;
+  if (s->inference) functions = those;
+  if (s->on_gpu || muse_plan_memory(s->plan, functions) <= available) return MUSE_OK;
+  return muse_plan_refuse_memory(s->plan, s->path, functions, available,
+                                 s->host_memory ? "--host-memory" : "this machine", diag);
 }
 
 static MuseStatus open_plan(MuseSession *s, const MuseSessionOptions *options, MuseDiag *diag) {
@@ -133,7 +137,8 @@ static MuseStatus open_plan(MuseSession *s, const MuseSessionOptions *options, M
 }
 
 MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out, MuseDiag *diag) {
-  *out = (MuseSession){.path = strdup(path), .quiet = options->quiet, .inference = options->inference};
+  *out = (MuseSession){.path = strdup(path), .quiet = options->quiet, .inference = options->inference,
+                       .host_memory = options->host_memory};
   MUSE_ASSERT(out->path);
   if (options->threads < 0 || options->threads > 4096)
     return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores), not %lld",
@@ -146,7 +151,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
   int index;
   MUSE_TRY(muse_device_parse(options->device, &out->on_gpu, &index, diag));
   MUSE_TRY(open_plan(out, options, diag));
-  if (options->train) MUSE_TRY(check_memory(out, options, diag));
+  if (options->train) MUSE_TRY(check_memory(out, NULL, diag));
+  out->checked = options->train;
   MuseExecutorOptions eo = {.device = options->device,
                             .threads = (int)options->threads,
                             .cpu_level = options->cpu_level,
@@ -183,6 +189,7 @@ static void tell_memory(const MuseSession *s, MuseExecutorStats stats) {
 MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, MuseDiag *diag) {
   const char *present[16];
   int n = 0;
+  if (!s->checked) MUSE_TRY(check_memory(s, functions, diag));
   for (; *functions; functions++)
     if (muse_executor_has_function(s->executor, *functions) && n < 16) present[n++] = *functions;
   MUSE_TRY(muse_executor_prepare(s->executor, present, n, diag));

@@ -12,8 +12,8 @@ typedef struct MuseSessionOptions {
   int64_t streams; // 0: the default
   const char *device, *cpu_level, *cache_dir, *nvrtc, *dump_dir, *override_dir;
   bool no_cache, no_tune, quiet;
-  // Of training alone: a configuration is compiled, with the overrides `sets`, and a plan whose memory is not there is
-  // refused before any work.
+  // Of training alone: a configuration is compiled, with the overrides `sets`, and all of the plan's memory has to be
+  // there before anything else; other commands need what their functions use.
   bool train;
   // Of generating and evaluating: only functions that are prepared before the parameters are loaded will run, so that
   // memory is taken for what they read alone (packing.h).
@@ -40,6 +40,8 @@ typedef struct MuseSessionOptions {
    "GPU: write IR, source, PTX, compiler log and launches of each kernel there.", &(o).dump_dir}, \
   {"kernel-override", 0, MUSE_OPT_TEXT, "DIR", \
    "GPU: run DIR/KERNEL.cu, an edited source of a dump, in place of the generated one.", &(o).override_dir}, \
+  {"host-memory", 0, MUSE_OPT_BYTES, "SIZE", \
+   "Memory that may be taken on this machine (what is available); what needs more is refused.", &(o).host_memory}, \
   {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache}, \
   {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
 
@@ -51,6 +53,8 @@ typedef struct MuseSession {
   MuseHash plan_hash;       // of the plan's text
   bool quiet, set_up, on_gpu, inference;
   struct MusePacking *packing; // while parameters are loaded; NULL: @pack runs as a whole, afterwards
+  bool checked;             // the memory for all functions is there
+  uint64_t host_memory;     // bytes that count as available; 0: what the system says
   int64_t vocab_size, batch, n_seq, n_layers, window; // V, B, T, L, W
   int64_t accumulation;     // micro-batches of a step
   int32_t eos;              // -1: none
@@ -64,7 +68,8 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
                              MuseDiag *diag);
 void muse_session_close(MuseSession *session); // a zeroed one is fine
 
-// Compiles (or loads) the kernels of these functions and says on stderr how many were compiled. Ends with NULL;
+// Refuses (MUSE_ERR_NO_FIT) when this machine has not the memory that these functions use; then compiles (or loads)
+// their kernels and says on stderr how many were compiled. Ends with NULL;
 // functions that the plan does not have are passed over.
 MuseStatus muse_session_prepare(MuseSession *session, const char *const *functions, MuseDiag *diag);
 

@@ -37,7 +37,6 @@ typedef struct MuseTraining {
   int64_t saved_step;        // -1: nothing saved yet
   MuseSaving *saving;        // a checkpoint that is being written, or NULL
   bool json;
-  MuseStall stall;           // since this call began
   int64_t good_steps;        // of this call, while none was bad
   double first_loss;         // of them
   int32_t *rows;             // [accumulation, B, T+1]

@@ -3,6 +3,7 @@ import array
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -102,6 +103,12 @@ def tokens(path, batches):
     """Writes nested lists [steps][B][T+1] as the tensor `tokens`."""
     flat = array.array('i', (x for step in batches for row in step for x in row))
     save(path, {'tokens': Tensor('I32', [len(batches), len(batches[0]), len(batches[0][0])], flat)})
+
+
+def plan_int(path, name):
+    """A whole number among the attributes of a plan."""
+    with open(path, encoding='utf-8') as f:
+        return int(re.search(rf'\b{name} = (\d+)', f.read()).group(1))
 
 
 def relative_error(got, want):

@@ -2,6 +2,7 @@
 """Compressed models: made, verified, trained on, converted back; and what is wrong with wrong ones."""
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -225,6 +226,30 @@ class Compress(programs.Scratch):
                      status=3, says=['has 10.0 kB available', 'take a smaller config'])
         self.assertFalse(os.path.exists(self.path('run')))
         self.refused('muse-run', 'train', plan, '--set', 'n_layers=2', '--data', data, says='is a plan')
+
+    def test_memory_of_what_does_not_train(self):
+        plan, data = self.plan(CONFIG), self.text()
+        run('musec', self.config(CONFIG), '--set', 'batch_size=64', '-o', self.path('wide.plan'))
+        batch = [[1] * (programs.plan_int(plan, 'n_seq') + 1)] * programs.plan_int(plan, 'batch_size')
+        programs.tokens(self.path('t.safetensors'), [batch])
+        for args in (['eval', plan, '--data', data, '-n', 1], ['generate', plan, '-n', 2], ['bench', plan, '-n', 1],
+                     ['tensors', plan, '--tokens', self.path('t.safetensors'), '--out', self.path('o.safetensors')]):
+            done = self.refused('muse-run', *args, '--host-memory', '10kB', status=3,
+                                says=['to run, and --host-memory has 10.0 kB available', 'smaller config'])
+            self.assertNotIn('kernels:', done.stderr)  # before any is compiled
+            run('muse-run', *args, '--host-memory', '1GB')
+        # what is not used does not count: gradients and moments, or the batch of training
+        needs = [self.needed(args) for args in (['eval', plan, '--data', data], ['bench', plan],
+                                                ['generate', plan], ['generate', self.path('wide.plan')])]
+        self.assertLess(needs[0], needs[1])
+        self.assertEqual(needs[2], needs[3])
+        self.refused('muse-run', 'eval', self.path('wide.plan'), '--data', data, '--host-memory', str(needs[0] + 300000),
+                     status=3, says='this fits: batch_size: 1 (')
+
+    def needed(self, args):
+        text = run('muse-run', *args, '--host-memory', '1', status=3).stderr
+        value, unit = re.search(r'needs ([0-9.]+) (kB|MB)', text).groups()
+        return int(float(value) * {'kB': 1000, 'MB': 1000000}[unit])
 
     def test_the_course_is_told(self):
         config, data = self.config(CONFIG), self.text()

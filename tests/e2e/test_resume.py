@@ -134,6 +134,17 @@ class Resume(programs.Scratch):
         self.assertEqual(self.final('pieces'), self.final('whole'))
         self.assertEqual(self.history('pieces'), self.history('whole'))
 
+    def test_advice_counts_across_resumes(self):
+        plan = self.plan(CONFIG, 'patience_steps=12', 'learning_rate=1e-9')
+        run('muse-run', *self.train(plan, 'whole')[1:])
+        for n in (5, 9, 11):
+            run('muse-run', *self.train(plan, 'pieces', '--resume', '--stop-after', n)[1:])
+        run('muse-run', *self.train(plan, 'pieces', '--resume')[1:])
+        told = [(line['step'], line['text']) for line in self.history('whole') if line['kind'] == 'advice']
+        self.assertGreater(len(told), 2)
+        self.assertEqual(told, [(line['step'], line['text']) for line in self.history('pieces')
+                                if line['kind'] == 'advice'])
+
     def test_a_run_is_not_overwritten(self):
         plan = self.plan(CONFIG)
         run('muse-run', *self.train(plan, 'whole', '--steps', 3)[1:])

@@ -33,6 +33,8 @@ static MuseRunState state_at(uint64_t step) {
                     .best_validation_loss = INFINITY,
                     .seconds = 0.1,
                     .bad_steps = 2,
+                    .stall = {.lowest = step > 1 ? 1.0 / 3 : 0, .lowest_step = step > 1, .told_step = 0,
+                              .steps = step > 1 ? step : 0}, // written when something was seen
                     .plan_hash = {0x0123456789abcdef, 0xfedcba9876543210},
                     .config_text = "d_model: 96\n# \xc3\xa9\n"};
   s.cursor = (MuseDataCursor){.fingerprint = 0xdeadbeefcafef00d, .rows = step * 8, .drawn = {step, 0, step * 7}};
@@ -51,6 +53,7 @@ static uint64_t load(void) {
   assert_ok(muse_checkpoint_open(scratch("run"), &c, diag));
   MuseRunState got = *muse_checkpoint_state(c), want = state_at(got.step);
   cr_assert_str_eq(got.config_text, want.config_text);
+  cr_assert(memcmp(&got.stall, &want.stall, sizeof got.stall) == 0);
   cr_assert(got.seed == want.seed && got.tokens == want.tokens && got.bad_steps == want.bad_steps);
   cr_assert(got.smoothed_loss == want.smoothed_loss && got.smoothed_weight == want.smoothed_weight);
   cr_assert(got.best_validation_loss == want.best_validation_loss && got.seconds == want.seconds);
