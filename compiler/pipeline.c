@@ -256,8 +256,8 @@ static MuseConfig thriftier(MuseConfig c, bool trains, MuseStr *change) {
   return c;
 }
 
-// Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model. `functions` (NULL: all, which is
-// training) are those that are to run.
+// Three ways out, each of which fits by itself: thrift, fewer layers, a narrower model. `functions` are those that are
+// to run; NULL: all, which is training.
 static void ways_to_fit(const MuseConfig *c, const char *const *functions, MuseStr *ways) {
   MuseStr change = {0};
   MuseConfig thrifty = thriftier(*c, !functions, &change), narrow = *c, fewer = *c;
@@ -315,8 +315,8 @@ MuseStatus muse_plan_refuse_memory(const MusePlan *plan, const char *name, const
       diag, MUSE_ERR_NO_FIT,
       "'%s' needs %s to %s, and %s has %s available; %s%s%sa smaller config, another device with more memory "
       "(--device cuda) or another machine",
-      name, muse_str_text(&need), functions ? "run" : "train", where, muse_str_text(&there), ways.len ? "this fits: " : "take ",
-      muse_str_text(&ways), ways.len ? "; or take " : "");
+      name, muse_str_text(&need), functions ? "run" : "train", where, muse_str_text(&there),
+      ways.len ? "this fits: " : "take ", muse_str_text(&ways), ways.len ? "; or take " : "");
   muse_str_free(&ways), muse_str_free(&need), muse_str_free(&there);
   muse_arena_destroy(arena);
   return status;

@@ -20,8 +20,8 @@ void muse_advice_unstable(const MuseAdvice *advice, bool bad_numbers, MuseStr *o
 // The same when the loss stays where it is.
 void muse_advice_flat(const MuseAdvice *advice, MuseStr *out);
 
-// Watches the smoothed loss, across resumes: whether it has not fallen (by a thousandth) for `patience` steps, which begin after the warm-up and again after
-// each time that this was said. patience 0: never.
+// Watches the smoothed loss, across resumes: whether it has not fallen (by a thousandth) for `patience` steps, which
+// begin after the warm-up and again after each time that this was said. patience 0: never.
 bool muse_stall_update(MuseStall *stall, uint64_t step, double smoothed_loss, int64_t warmup_steps, int64_t patience);
 
 #endif

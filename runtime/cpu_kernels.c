@@ -1,6 +1,8 @@
 // From kernels of a plan to functions in memory, through the cache. See the header.
 #include "runtime/cpu_kernels.h"
 
+#include "runtime/signals.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -97,6 +99,7 @@ static MuseHash cache_key(const MuseCpuKernels *k, const MusePlanKernel *kernel)
 static void compile_one(Batch *batch, Job *job) {
   MuseCpuKernels *k = batch->k;
   const MusePlanKernel *kernel = k->plan->kernels[job->kernel];
+  if (muse_stop_is_set()) return; // what follows sees it, too
   MuseHash key = cache_key(k, kernel);
   job->from_cache = muse_kernel_cache_get(k->cache, key, &job->object, &job->bytes);
   if (!job->from_cache) {
@@ -157,7 +160,7 @@ MuseStatus muse_cpu_kernels_prepare(MuseCpuKernels *k, MusePool *pool, const int
     if (!k->loaded[indices[i]].ready) batch.jobs[batch.n++] = (Job){.kernel = indices[i], .diag = muse_diag_create()};
   muse_pool_run(pool, batch.n, compile_tasks, &batch);
   if (batch.show && batch.n) fprintf(stderr, "\r\033[K");
-  MuseStatus status = MUSE_OK;
+  MuseStatus status = batch.n && muse_stop_is_set() ? muse_stopped_preparing(diag) : MUSE_OK;
   for (int i = 0; i < batch.n && status == MUSE_OK; i++) status = link_job(k, &batch.jobs[i], diag);
   for (int i = 0; i < batch.n && status == MUSE_OK; i++) status = look_up(k, batch.jobs[i].kernel, diag);
   for (int i = 0; i < batch.n; i++) {

@@ -6,6 +6,7 @@
 #include "ir/base/vec.h"
 #include "runtime/cuda_dump.h"
 #include "runtime/kernel_cache.h"
+#include "runtime/signals.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -193,6 +194,7 @@ typedef struct Batch {
 static void run_tasks(void *context, int thread, int64_t begin, int64_t end) {
   Batch *b = context;
   for (int64_t i = begin; i < end; i++) {
+    if (muse_stop_is_set()) continue; // what follows sees it, too
     b->jobs[i].status = b->work(b->k, &b->jobs[i]);
     int done = atomic_fetch_add(&b->done, 1) + 1;
     if (!b->progress_of) continue;
@@ -223,6 +225,7 @@ static MuseStatus run_batch(Batch *b, MusePool *pool, MuseDiag *diag) {
     }
     muse_diag_destroy(job->diag);
   }
+  if (status == MUSE_OK && b->n && muse_stop_is_set()) status = muse_stopped_preparing(diag);
   if (failed > 1) muse_note_at(diag, (MuseLoc){0}, "%d more kernels failed", failed - 1);
   free(b->jobs);
   return status;

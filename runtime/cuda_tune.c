@@ -3,6 +3,7 @@
 #include "runtime/executor_cuda.h"
 
 #include "ir/base/status.h"
+#include "runtime/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,10 +148,12 @@ MuseStatus muse_cuda_tune(MuseCudaExecutor *e, MusePool *pool, const int *indice
   choice_name(e, &name);
   int result = e->cuda->event_create(&start, 0);
   if (result == 0) result = e->cuda->event_create(&end, 0);
-  for (int i = 0; i < n && result == 0; i++) choose_fastest(e, indices[i], muse_str_text(&name), start, end);
+  for (int i = 0; i < n && result == 0 && !muse_stop_is_set(); i++)
+    choose_fastest(e, indices[i], muse_str_text(&name), start, end);
   if (result == 0) result = e->cuda->stream_synchronize(e->compute);
   if (start) e->cuda->event_destroy(start);
   if (end) e->cuda->event_destroy(end);
   muse_str_free(&name);
+  if (result == 0 && muse_stop_is_set()) return muse_stopped_preparing(diag);
   return muse_cuda_check(e->cuda, result, "timing kernels", diag);
 }

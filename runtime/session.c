@@ -6,6 +6,7 @@
 #include "runtime/memory.h"
 #include "runtime/packing.h"
 #include "runtime/params.h"
+#include "runtime/signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -192,7 +193,12 @@ MuseStatus muse_session_prepare(MuseSession *s, const char *const *functions, Mu
   if (!s->checked) MUSE_TRY(check_memory(s, functions, diag));
   for (; *functions; functions++)
     if (muse_executor_has_function(s->executor, *functions) && n < 16) present[n++] = *functions;
-  MUSE_TRY(muse_executor_prepare(s->executor, present, n, diag));
+  bool mine = !muse_stop_is_caught(); // a command that does not catch signals by itself
+  if (mine) muse_catch_stop(NULL);
+  MuseStatus status = muse_executor_prepare(s->executor, present, n, diag);
+  if (mine) muse_release_stop();
+  if (status == MUSE_OK && mine && muse_stop_is_set()) status = muse_stopped_preparing(diag);
+  MUSE_TRY(status);
   MuseExecutorStats stats = muse_executor_stats(s->executor);
   if (!s->quiet)
     fprintf(stderr, "kernels: %d, of which %d compiled now (%.1f s) and %d from the cache\n", stats.kernels,

@@ -8,6 +8,7 @@
 
 static volatile sig_atomic_t stop;
 static const char *stop_message;
+static bool caught, caught_hangup;
 
 static void on_signal(int number) {
   int saved = errno;
@@ -24,6 +25,22 @@ volatile sig_atomic_t *muse_catch_stop(const char *message) {
   stop_message = message;
   sigaction(SIGINT, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
-  if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL);
+  if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+    caught_hangup = sigaction(SIGHUP, &action, NULL) == 0;
+  caught = true;
   return &stop;
+}
+
+bool muse_stop_is_caught(void) { return caught; }
+bool muse_stop_is_set(void) { return stop; }
+
+void muse_release_stop(void) {
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+  if (caught_hangup) signal(SIGHUP, SIG_DFL);
+  caught = caught_hangup = false;
+}
+
+MuseStatus muse_stopped_preparing(MuseDiag *diag) {
+  return muse_error(diag, MUSE_ERR_STOPPED, "stopped while kernels were being prepared; nothing else was begun");
 }

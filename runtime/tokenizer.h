@@ -16,8 +16,8 @@ typedef MUSE_VEC(int32_t) MuseTokenIds;
 // A tokenizer never changes after it was opened; all functions may be called from several threads.
 typedef struct MuseTokenizer MuseTokenizer;
 
-// MUSE_ERR_INPUT when there is no such tokenizer, or when its file asks for something that is not implemented here and
-// would change ids.
+// MUSE_ERR_INPUT when there is no such tokenizer, or when its file asks for something that changes ids and does not
+// belong to the families above: docs/tokenizers.md lists what is taken, and the sentence names what is not.
 MuseStatus muse_tokenizer_open(const char *name, MuseTokenizer **out_tokenizer, MuseDiag *diag);
 // From the bytes of a tokenizer.json or .model; `path` stands in messages and gives the name.
 MuseStatus muse_tokenizer_read(const char *path, const void *bytes, size_t size, MuseTokenizer **out_tokenizer,

@@ -310,6 +310,7 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
     fprintf(stderr, "nothing is left to do: the run is at step %llu; --steps N goes further\n",
             (unsigned long long)t->state.step);
   show_notes(diag);
+  if (!s->quiet) muse_catch_stop("\nstopping: this step is finished and saved first; once more stops at once\n");
   MuseProgressOptions po = {.out = stderr,
                             .first_step = (int64_t)t->state.step,
                             .n_steps = t->last_step,
@@ -405,8 +406,7 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
       a.session.train = true;
       a.session.sets = &a.sets;
       signal(SIGPIPE, SIG_IGN); // a reader that went away is no reason to lose steps; the loop sees the failed write
-      t.stop = muse_catch_stop(a.session.quiet ? NULL : "\nstopping: this step is finished and saved first; once more "
-                                                        "stops at once\n");
+      t.stop = muse_catch_stop(NULL);
       status = train(&t, plan, &a, diag);
       MuseStatus closed = muse_metrics_close(t.metrics, diag);
       if (status == MUSE_OK) status = closed;

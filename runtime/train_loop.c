@@ -176,7 +176,8 @@ static MuseStatus tell_course(MuseTraining *t, const MuseStepResult *r, MuseDiag
   if (!muse_stall_update(&t->state.stall, t->state.step, t->state.smoothed_loss, t->stepper.numbers.warmup_steps,
                          t->habits.patience))
     return MUSE_OK;
-  bool rises = t->state.smoothed_loss > 1.02 * t->state.stall.lowest;
+  const MuseStall *stall = &t->state.stall;
+  bool rises = t->state.smoothed_loss > 1.02 * stall->lowest;
   MuseAdvice advice;
   MuseStr text = {0}, line = {0};
   muse_advice_of(&t->session, &t->stepper.numbers, &advice);
@@ -184,8 +185,8 @@ static MuseStatus tell_course(MuseTraining *t, const MuseStepResult *r, MuseDiag
   else muse_advice_flat(&advice, &text);
   muse_str_appendf(&line, "the loss %s %lld steps (it is %.4f, the lowest was %.4f at step %llu): set %s",
                    rises ? "has been rising for" : "has not fallen for",
-                   (long long)(t->state.step - t->state.stall.lowest_step), t->state.smoothed_loss, t->state.stall.lowest,
-                   (unsigned long long)t->state.stall.lowest_step, muse_str_text(&text));
+                   (long long)(t->state.step - stall->lowest_step), t->state.smoothed_loss, stall->lowest,
+                   (unsigned long long)stall->lowest_step, muse_str_text(&text));
   muse_progress_message(t->progress, "%s, and go on with --resume", muse_str_text(&line));
   MuseStatus status = record_advice(t, muse_str_text(&line), diag);
   muse_str_free(&text);

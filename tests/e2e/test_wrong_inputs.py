@@ -174,6 +174,29 @@ class WrongInputs(programs.Scratch):
         self.assertIn('go on with --resume', err)
         self.train('-o', self.path('run'), '--resume', '--stop-after', 1, '-n', 100000, '-q')
 
+    def test_a_signal_while_kernels_compile(self):
+        train = ['train', self.plan_path, '--data', self.data, '-o', self.path('run'), '-j', 1]
+        for name, number, args in [('train', signal.SIGINT, train), ('train', signal.SIGTERM, train),
+                                   ('eval', signal.SIGINT, ['eval', self.plan_path, '--data', self.data, '-j', 1]),
+                                   ('bench', signal.SIGINT, ['bench', self.plan_path, '-j', 1]),
+                                   ('generate', signal.SIGTERM, ['generate', self.plan_path, '-j', 1])]:
+            with self.subTest(name, number=number):
+                cache = self.path(f'{name}-{number}')
+                p = subprocess.Popen([program('muse-run'), *map(str, args), '--cache-dir', cache, '-q'],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                self.addCleanup(p.kill)
+                while not glob.glob(os.path.join(cache, '**', '*.bin'), recursive=True):
+                    self.assertIsNone(p.poll())
+                p.send_signal(number)
+                out, err = p.communicate(timeout=60)
+                self.assertEqual((p.returncode, out), (75, ''), err)
+                self.assertIn('stopped while kernels were being prepared', err)
+                files = [f for _, _, found in os.walk(cache) for f in found]
+                self.assertTrue(all(f.endswith('.bin') for f in files), files)
+                self.assertLess(len(files), 10)
+                self.assertFalse(glob.glob(self.path('run', 'step-*')))
+        run('muse-run', *train, '-n', 1, '-q')
+
     def test_output_that_goes_away(self):
         long = ['muse-run', 'train', self.plan_path, '--data', self.data, '-n', '100000', '--json', '-q',
                 '--eval-interval', '0', '--sample-interval', '0', '-o']
