@@ -69,8 +69,9 @@ MuseStatus muse_module_of_config(const char *path, const MuseTextList *sets, Mus
                                  MuseDiag *diag);
 
 // Bytes that running some functions takes (names, then NULL; those that the plan does not have take none): the buffers
-// that they use, and the working memory of the largest. Where "pack" is not among them, parameters that none of them
-// reads are packed one by one as they are loaded (runtime/packing.h), so that the largest counts. NULL: all of the plan.
+// that they use, and the working memory of the largest. Where "pack" is not among them, parameters that none of these
+// reads are packed one by one as they are loaded (runtime/packing.h), so that the largest counts. NULL: all of the
+// plan.
 uint64_t muse_plan_memory(const MusePlan *plan, const char *const *functions);
 uint64_t muse_plan_buffer_memory(const MusePlan *plan, const char *const *functions); // of these the buffers
 
