@@ -18,15 +18,16 @@ DENSE = dict(loss=1e-5, logits=1e-4, gradient=1e-4, cosine=None, step=1e-4, gree
 BITNET = dict(loss=2e-3, logits=1e-2, gradient=5e-2, cosine=0.998, step=1e-2, green=1e-2)
 
 # Mixed precision: the loss, and the cosine of all gradients as one vector and of each. An activation that 16 bits move
-# over a half gets another int8 value, in BitNet cases at hundreds of places of these small models; which ones is chance:
-# with the residual stream, the BitLinears' results, or all of them in f32 the cosines are not larger.
+# over a half gets another int8 value, in BitNet cases at hundreds of places of these small models; which ones is chance,
+# and rounding a single tensor of the first layer, whichever, loses about as much as rounding all. In hybrid-bitnet-qhtt
+# one token's gradient hangs on a q.k near 0 besides (docs/performance.md has the measurements).
 MIXED = dict(loss=2e-3, all=0.999, each=0.98)
-MIXED_BITNET = dict(loss=2e-2, all=0.98, each=0.94)
+MIXED_BITNET = {'hybrid-bitnet': dict(loss=2e-2, all=0.99, each=0.985)}
+MIXED_FLIPS = dict(loss=2e-2, all=0.985, each=0.94)
 
-# AdamW divides by the size of a gradient, which carries the rounding of f32 into the parameters where gradients nearly
-# vanish; from the fourth step on this case multiplies it by a thousand (a head's output next to zero, which its norm blows
-# up). Evaluated op by op in f64 with each result rounded once to f32 (the best that f32 storage can do) its sixth loss is
-# off by 1.4e-4, all others of the dense cases stay far below 1e-4.
+# AdamW's first step divides a gradient by its size and eps = 1e-8. One element of 243,504 decides this case's sixth loss:
+# layers.0.mixer.k.weight[9196], 4.2e-8, which f32 gets wrong by 0.4 to 5e-8; the training then multiplies what this
+# moves about eightfold a step. Rounding alone, in exact kernels, moves the loss by 5e-5 (one standard deviation).
 SIXTH_STEP = {'hybrid-dense': 5e-4}
 
 
@@ -69,7 +70,7 @@ class Golden(programs.Scratch):
 
 
     def check_mixed(self, name):
-        bar = MIXED_BITNET if 'bitnet' in name else MIXED
+        bar = MIXED_BITNET.get(name, MIXED_FLIPS) if 'bitnet' in name else MIXED
         folder = os.path.join(GOLDEN, name)
         with open(os.path.join(folder, 'expected.json'), encoding='utf-8') as f:
             expected = json.load(f)
