@@ -8,8 +8,9 @@
 // flat    a sum over everything of a flat domain: a block is a task.
 //
 // Row reductions: the thread's columns in order, then a butterfly across lanes, then the warps in order. Terminal
-// reductions leave one partial a task in the workspace, which the second launch adds in a fixed order. So bits depend
-// on shapes only.
+// reductions leave one partial a task in the workspace, which the second launch adds in a fixed order. Those that keep
+// only leading dimensions (a sum for each head) leave the number of each row instead, so that rows need not be walked.
+// So bits depend on shapes only.
 
 #include "compiler/emit_cuda_kernel.h"
 #include "compiler/skel_map.h"
@@ -37,6 +38,7 @@ typedef struct Reduction {
   const MuseMapTerminal *terminal; // or NULL
   bool of_row_value;               // terminal over a value of the rows: taken once a row
   bool has_columns;                // terminal: its result has columns, or only kept leading dimensions
+  bool by_row;                     // terminal that keeps only leading dimensions: the second launch adds rows
   bool moves;                      // terminal: its place in the partial depends on the row
   bool in_memory;                  // terminal: added to the partial by the thread that owns the place
 } Reduction;
@@ -50,6 +52,7 @@ typedef struct Map {
   MuseMapTerminal terminal[MUSE_MAP_MAX_TERMINALS];
   Reduction red[MAX_REDUCTIONS];
   bool has_rows; // results with one element a row
+  bool walks;    // a block walks the rows of a task, for terminals that leave a partial of it
   // The cut: vector, threads of a team, teams of a block, pieces a thread, chunks of columns.
   int V, T, teams, K;
   int64_t chunks;
@@ -133,7 +136,7 @@ static void cut_rows(Map *m) {
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
     if (!r->terminal) continue;
-    alone |= r->terminal->elements > 1 && r->moves;
+    alone |= r->has_columns && r->moves;
     splits &= r->has_columns && !r->of_row_value && !r->moves;
   }
   int64_t groups = m->domain.columns / m->V;
@@ -152,7 +155,7 @@ static void cut_rows(Map *m) {
   while (splits && muse_ceil_div(groups, (int64_t)m->T * m->K) > MAX_CHUNKS) m->K *= 2;
   m->chunks = splits ? muse_ceil_div(groups, (int64_t)m->T * m->K) : 1;
   m->teams = m->T <= 32 ? POINTS_BLOCK / m->T : 1;
-  if (m->n_terminals == 0)
+  if (!m->walks)
     while (m->teams > 1 && m->teams * m->T > 32 && m->teams / 2 >= m->domain.rows) m->teams /= 2;
   while (m->teams > 1 && exchange_bytes(m) > EXCHANGE_BYTES) m->teams /= 2;
   if (alone) m->teams = 1; // so that a place of a partial has one owner
@@ -163,8 +166,7 @@ static void cut_rows(Map *m) {
       words += (int64_t)m->K * m->V * muse_dtype_bytes(dtype_of(&m->red[i])) / 4;
   for (int i = 0; i < m->n_red; i++) {
     Reduction *r = &m->red[i];
-    if (!r->terminal || r->terminal->elements == 1) continue;
-    r->in_memory = r->moves || !r->has_columns || (words > 32 && m->teams == 1);
+    if (r->has_columns) r->in_memory = r->moves || (words > 32 && m->teams == 1);
   }
 }
 
@@ -184,9 +186,25 @@ static bool collect(Map *m) {
     MuseType y = op->results[0]->type;
     r->of_row_value = muse_type_elements(op->operands[0]->type) != m->domain.rows * m->domain.columns;
     r->has_columns = r->terminal->elements > 1 && muse_type_last_dim(y) > 1;
+    r->by_row = r->terminal->elements > 1 && !r->has_columns;
     r->moves = r->terminal->elements > muse_type_last_dim(y);
+    m->walks |= !r->by_row;
   }
   return true;
+}
+
+// Places in the workspace: the partials of all tasks, or one number a row. Returns its size.
+static int64_t place_partials(Map *m) {
+  int64_t offset = 0;
+  for (int i = 0; i < m->n_red; i++) {
+    const Reduction *r = &m->red[i];
+    if (!r->terminal) continue;
+    MuseMapTerminal *t = &m->terminal[r->terminal - m->terminal];
+    t->offset = offset;
+    int64_t n = r->by_row ? m->domain.rows : t->stride * m->domain.n_tasks;
+    offset += muse_round_up(n * muse_dtype_bytes(dtype_of(r)), 64);
+  }
+  return offset;
 }
 
 // ---- pieces of text ----
@@ -206,9 +224,11 @@ static void declare_partials(Map *m) {
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
     if (!r->terminal) continue;
+    char task[64];
+    snprintf(task, sizeof task, " + (long long)blockIdx.x * %lld", (long long)r->terminal->stride);
     const char *type = muse_cuda_type(dtype_of(r));
-    LINE("%s *part_%d = (%s *)(workspace + %lld) + (long long)blockIdx.x * %lld;", type, i, type,
-         (long long)r->terminal->offset, (long long)r->terminal->stride);
+    LINE("%s *part_%d = (%s *)(workspace + %lld)%s;", type, i, type, (long long)r->terminal->offset,
+         r->by_row ? "" : task);
   }
 }
 
@@ -228,7 +248,7 @@ static void emit_step(Map *m, int phase) {
   muse_cuda_step_load(b);
   for (int i = 0; last && i < m->n_red; i++) { // V places of a partial at once
     const Reduction *r = &m->red[i];
-    if (!r->terminal || r->of_row_value || !r->in_memory || !r->has_columns) continue;
+    if (!r->terminal || r->of_row_value || !r->in_memory) continue;
     LINE("%s sum_%d[%d];", muse_cuda_type(dtype_of(r)), i, m->V);
     LINE("load(sum_%d, part_%d + at_%d + column);", i, i, i);
   }
@@ -244,7 +264,7 @@ static void emit_step(Map *m, int phase) {
     const Reduction *r = &m->red[i];
     if (r->of_row_value || (r->terminal ? !last : r->phase != phase)) continue;
     const char *x = muse_cuda_ref(b, r->op->operands[0]), *of = operation(r->op);
-    if (r->in_memory && r->has_columns) LINE("sum_%d[l] = %s::of(sum_%d[l], %s);", i, of, i, x);
+    if (r->in_memory) LINE("sum_%d[l] = %s::of(sum_%d[l], %s);", i, of, i, x);
     else if (r->has_columns) LINE("acc_%d[k][l] = %s::of(acc_%d[k][l], %s);", i, of, i, x);
     else LINE("acc_%d = %s::of(acc_%d, %s);", i, of, i, x);
   }
@@ -253,7 +273,7 @@ static void emit_step(Map *m, int phase) {
   close_block(m);
   for (int i = 0; last && i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
-    if (r->terminal && !r->of_row_value && r->in_memory && r->has_columns)
+    if (r->terminal && !r->of_row_value && r->in_memory)
       LINE("store(part_%d + at_%d + column, sum_%d);", i, i, i);
   }
   // All values first: a store may overwrite, in place, an operand that another result reads.
@@ -306,7 +326,7 @@ static void emit_points(Map *m) {
 static void declare_thread_sums(Map *m) {
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
-    if (!r->terminal || r->in_memory) continue;
+    if (!r->terminal || r->in_memory || r->by_row) continue;
     const char *type = muse_cuda_type(dtype_of(r));
     if (!r->has_columns) {
       LINE("%s acc_%d = %s;", type, i, neutral(r->op));
@@ -435,7 +455,7 @@ static void load_kept(Map *m) {
 // The row reductions of a phase, from sums of threads to values of the row.
 static void finish_phase(Map *m, int phase) {
   int warps = m->T / 32;
-  bool walks = m->n_terminals > 0;
+  bool walks = m->walks;
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
     if (r->terminal || r->phase != phase) continue;
@@ -482,7 +502,7 @@ static bool has_step(const Map *m, int phase) {
   return false;
 }
 
-// Row terminals: what the leader of the team adds once a row.
+// Row terminals: what the leader of the team adds, or leaves for the second launch, once a row.
 static void add_row_sums(Map *m) {
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
@@ -490,18 +510,18 @@ static void add_row_sums(Map *m) {
     if (!r->terminal) continue;
     if (r->of_row_value) {
       const char *x = muse_cuda_ref(&m->body, r->op->operands[0]);
-      if (r->terminal->elements == 1) LINE("if (lane == 0) acc_%d = %s::of(acc_%d, %s);", i, of, i, x);
-      else LINE("if (lane == 0) part_%d[at_%d] = %s::of(part_%d[at_%d], %s);", i, i, of, i, i, x);
-    } else if (r->terminal->elements > 1 && !r->has_columns) { // sum of the row, to the place of the row
-      const char *type = muse_cuda_type(dtype_of(r));
+      if (r->by_row) LINE("if (lane == 0) part_%d[row] = %s;", i, x);
+      else LINE("if (lane == 0) acc_%d = %s::of(acc_%d, %s);", i, of, i, x);
+    } else if (r->by_row) {
+      const char *type = muse_cuda_type(dtype_of(r)), *turn = m->walks ? "turn" : "0";
       LINE("acc_%d = across_lanes<%s, %d>(acc_%d);", i, of, m->T, i);
       if (m->T > 32) {
-        LINE("__shared__ %s row_%d[2][%d];", type, i, m->T / 32);
-        LINE("if (lane %% 32 == 0) row_%d[turn][lane / 32] = acc_%d;", i, i);
+        LINE("__shared__ %s row_%d[%d][%d];", type, i, m->walks ? 2 : 1, m->T / 32);
+        LINE("if (lane %% 32 == 0) row_%d[%s][lane / 32] = acc_%d;", i, turn, i);
         LINE("__syncthreads();");
-        LINE("acc_%d = across_warps<%s, %d>(row_%d[turn]);", i, of, m->T / 32, i);
+        LINE("acc_%d = across_warps<%s, %d>(row_%d[%s]);", i, of, m->T / 32, i, turn);
       }
-      LINE("if (lane == 0) part_%d[at_%d] = %s::of(part_%d[at_%d], acc_%d);", i, i, of, i, i, i);
+      LINE("if (lane == 0) part_%d[row] = acc_%d;", i, i);
     }
   }
 }
@@ -539,7 +559,7 @@ static void emit_row(Map *m) {
       LINE("const long long at_%d = %s;", i, muse_str_text(&offset));
       muse_str_free(&offset);
     }
-    if (!r->terminal || (r->in_memory && !r->has_columns && !r->of_row_value))
+    if (!r->terminal || (r->by_row && !r->of_row_value))
       LINE("%s acc_%d = %s;", muse_cuda_type(dtype_of(r)), i, neutral(r->op));
   }
   load_kept(m);
@@ -612,7 +632,7 @@ static void store_column_sums(Map *m) {
 }
 
 static void emit_rows(Map *m) {
-  bool walks = m->n_terminals > 0;
+  const bool walks = m->walks;
   int block = m->T * m->teams;
   char text[160];
   int64_t blocks = walks ? m->domain.n_tasks : muse_ceil_div(m->domain.rows, m->teams);
@@ -655,11 +675,59 @@ static void emit_rows(Map *m) {
 
 // ---- the second launch ----
 
+static const Reduction *reduction_of(const Map *m, const MuseMapTerminal *t) {
+  const Reduction *r = m->red;
+  while (r->terminal != t) r++;
+  return r;
+}
+
+// How many partials make an element.
+static int64_t parts_of(const Map *m, const MuseMapTerminal *t) {
+  return reduction_of(m, t)->by_row ? m->domain.rows / t->elements : m->domain.n_tasks;
+}
+
 // Few elements with many partials: a block an element; else a thread an element.
-static bool is_deep(const Map *m, const MuseMapTerminal *t) { return m->domain.n_tasks > 64 && t->elements < 4096; }
+static bool is_deep(const Map *m, const MuseMapTerminal *t) { return parts_of(m, t) > 64 && t->elements < 4096; }
+
+// The row-major number of a row from `element`, which counts its kept coordinates, or from `task`, which counts the
+// others; neighbouring dimensions of one kind are taken together.
+static void append_row_number(const Map *m, MuseType kept, const char *counter, bool of_kept, MuseStr *out) {
+  const MuseType domain = m->domain.shape;
+  int64_t stride = 1, after = 1;
+  const size_t start = out->len;
+  for (int d = domain.rank - 2; d >= 0;) {
+    const bool is_kept = kept.dim[d] != 1;
+    int64_t group = 1;
+    while (d >= 0 && (domain.dim[d] == 1 || (kept.dim[d] != 1) == is_kept)) group *= domain.dim[d--];
+    if (is_kept == of_kept && group > 1) {
+      muse_str_appendf(out, "%s%s", out->len > start ? " + " : "", counter);
+      if (after > 1) muse_str_appendf(out, " / %lld", (long long)after);
+      if (d >= 0) muse_str_appendf(out, " %% %lld", (long long)group);
+      muse_str_appendf(out, " * %lld", (long long)stride);
+      after *= group;
+    }
+    stride *= group;
+  }
+  if (out->len == start) muse_str_append(out, "0");
+}
+
+// "part[...]" of the partial `task` of `element`; what depends on the element alone becomes `from`.
+static void declare_partial_access(Map *m, const MuseMapTerminal *t, MuseStr *out_access) {
+  if (!reduction_of(m, t)->by_row) {
+    LINE("const long long from = element;");
+    muse_str_appendf(out_access, "part[from + (long long)task * %lld]", (long long)t->stride);
+    return;
+  }
+  MuseStr from = {0};
+  append_row_number(m, t->op->results[0]->type, "element", true, &from);
+  LINE("const long long from = %s;", muse_str_text(&from));
+  muse_str_free(&from);
+  muse_str_append(out_access, "part[from + ");
+  append_row_number(m, t->op->results[0]->type, "(long long)task", false, out_access);
+  muse_str_append(out_access, "]");
+}
 
 static void emit_combination(Map *m) {
-  const int64_t tasks = m->domain.n_tasks;
   int64_t blocks = 0;
   for (int i = 0; i < m->n_terminals; i++)
     blocks +=
@@ -671,30 +739,33 @@ static void emit_combination(Map *m) {
   for (int i = 0; i < m->n_terminals; i++) {
     const MuseMapTerminal *t = &m->terminal[i];
     const char *type = muse_cuda_type(t->op->results[0]->type.dtype), *of = operation(t->op);
-    int64_t count = is_deep(m, t) ? t->elements : muse_ceil_div(t->elements, POINTS_BLOCK);
+    const bool deep = is_deep(m, t);
+    int64_t count = deep ? t->elements : muse_ceil_div(t->elements, POINTS_BLOCK);
     snprintf(text, sizeof text, "if (blockIdx.x >= %lldu && blockIdx.x < %lldu) {", (long long)first,
              (long long)(first + count));
     open_block(m, text);
     LINE("const %s *part = (const %s *)(workspace + %lld);", type, type, (long long)t->offset);
     LINE("%s sum = %s;", type, neutral(t->op));
-    if (is_deep(m, t)) {
+    if (deep) {
       LINE("const long long element = blockIdx.x - %lldu;", (long long)first);
-      LINE("for (int task = threadIdx.x; task < %lld; task += %d) sum = %s::of(sum, part[element + (long long)task * "
-           "%lld]);",
-           (long long)tasks, POINTS_BLOCK, of, (long long)t->stride);
+    } else {
+      LINE("const long long element = (long long)(blockIdx.x - %lldu) * %d + threadIdx.x;", (long long)first,
+           POINTS_BLOCK);
+      LINE("if (element >= %lld) return;", (long long)t->elements);
+    }
+    MuseStr access = {0};
+    declare_partial_access(m, t, &access);
+    LINE("#pragma unroll 8");
+    LINE("for (int task = %s; task < %lld; task += %d) sum = %s::of(sum, %s);", deep ? "threadIdx.x" : "0",
+         (long long)parts_of(m, t), deep ? POINTS_BLOCK : 1, of, muse_str_text(&access));
+    muse_str_free(&access);
+    if (deep) {
       LINE("sum = across_lanes<%s, 32>(sum);", of);
       LINE("__shared__ %s all[%d];", type, POINTS_BLOCK / 32);
       LINE("if (threadIdx.x %% 32 == 0) all[threadIdx.x / 32] = sum;");
       LINE("__syncthreads();");
       LINE("if (threadIdx.x > 0) return;");
       LINE("sum = across_warps<%s, %d>(all);", of, POINTS_BLOCK / 32);
-    } else {
-      LINE("const long long element = (long long)(blockIdx.x - %lldu) * %d + threadIdx.x;", (long long)first,
-           POINTS_BLOCK);
-      LINE("if (element >= %lld) return;", (long long)t->elements);
-      LINE("#pragma unroll 8");
-      LINE("for (int task = 0; task < %lld; task++) sum = %s::of(sum, part[element + (long long)task * %lld]);",
-           (long long)tasks, of, (long long)t->stride);
     }
     for (int o = 0; o < yield_of(m)->n_operands; o++)
       if (yield_of(m)->operands[o] == t->op->results[0]) LINE("r%d[element] = sum;", o);
@@ -726,9 +797,9 @@ MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e) {
   int64_t workspace;
   muse_map_domain(e->kernel, &m->domain);
   m->n_terminals = muse_map_terminals(e->kernel, &m->domain, m->terminal, &workspace);
-  e->launches->workspace_bytes = workspace;
   if (!collect(m))
     return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d reductions", e->name, MAX_REDUCTIONS);
+  e->launches->workspace_bytes = place_partials(m);
   MUSE_TRY(check_results(m));
   for (int i = 0; i < yield_of(m)->n_operands; i++) m->has_rows |= is_row(m, yield_of(m)->operands[i]);
   muse_cuda_body_create(&m->body, e->kernel, m->domain.shape, m->domain.dropped, e->out, e->diag);

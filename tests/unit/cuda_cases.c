@@ -139,6 +139,13 @@ static const char flat_sums[] =
     "  %3 = cast %1 {to = f32} : f32[$R,$C]\n  %4 = mul %0, %3 : f32[$R,$C]\n  %5 = mul %4, %4 : f32[$R,$C]\n"
     "  %6 = reduce_sum %5 {axes = [0, 1]} : f32[1,1]\n  %7 = reduce_max %4 {axes = [0, 1]} : f32[1,1]\n"
     "  %8 = exp %2 : f32[]\n  %9 = mul %4, %8 : f32[$R,$C]\n  return %9, %6, %7, %8\n}";
+// Sums that keep leading dimensions only, from a value of the rows and from values of all columns.
+static const char sums_of_heads[] =
+    "func @f(%0 : f32[6,$R,5,$C]) -> ({}, {}, {}, {}) {\n  %1 = abs %0 : f32[6,$R,5,$C]\n"
+    "  %2 = reduce_sum %1 {axes = [3]} : f32[6,$R,5,1]\n  %3 = mul %0, %2 : f32[6,$R,5,$C]\n"
+    "  %4 = mul %2, %2 : f32[6,$R,5,1]\n  %5 = reduce_sum %4 {axes = [0, 1]} : f32[1,1,5,1]\n"
+    "  %6 = reduce_sum %1 {axes = [1, 3]} : f32[6,1,5,1]\n  %7 = reduce_max %0 {axes = [0, 2, 3]} : f32[1,$R,1,1]\n"
+    "  return %3, %5, %6, %7\n}";
 
 static int map_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
@@ -152,6 +159,7 @@ static int map_cases(MuseCudaCase *out, int capacity) {
     add_sized(&list, "norm gradient", 4e-6, C > 1000 ? 70 : 700, C, columns_after_rows);
     add_sized(&list, "stochastic rounding", 1e-300, 11, C, random_rounds);
     add_sized(&list, "sums of everything", 2e-6, 77, C, flat_sums);
+    if (C < 1000) add_sized(&list, "sums of heads", 4e-6, C > 100 ? 7 : 33, C, sums_of_heads);
   }
   add_sized(&list, "one row of many", 2e-6, 1, 300008, flat_sums);
   add_sized(&list, "odd and many", 2e-6, 1, 300007, flat_sums);
