@@ -28,6 +28,15 @@ MuseStatus muse_cuda_target_parse(const char *text, MuseCudaTarget *out_target, 
                     "sm_90a, sm_120, ...", text);
 }
 
+int64_t muse_cuda_shared_limit(MuseCudaTarget target) {
+  switch (target.arch) {
+    case 75: return 64 << 10;
+    case 80:
+    case 87: return 163 << 10;
+    default: return target.arch >= 90 && target.arch < 120 ? 227 << 10 : 99 << 10;
+  }
+}
+
 void muse_cuda_target_name(MuseCudaTarget target, bool ptx, char out_name[24]) {
   snprintf(out_name, 24, "%s_%d%s", ptx ? "compute" : "sm", target.arch, target.specific ? "a" : "");
 }

@@ -32,16 +32,6 @@ static int stage_bytes(const Tile *t, bool trits) { return trits ? t->bm * 256 +
 
 static int strip_bytes(const Tile *t, int strips) { return warps_of(t) * 16 * strips * (t->wn + 8) * 4; }
 
-// Shared memory of a block, in bytes, at most.
-static int shared_limit(MuseCudaTarget target) {
-  switch (target.arch) {
-    case 75: return 64 << 10;
-    case 80: return 163 << 10;
-    case 90: return 227 << 10;
-    default: return target.arch >= 100 && target.arch < 120 ? 227 << 10 : 99 << 10;
-  }
-}
-
 // Multiprocessors of the largest GPU of an architecture: what the cut aims at, whatever GPU is there.
 static int multiprocessors(MuseCudaTarget target) {
   switch (target.arch) {
@@ -65,7 +55,7 @@ static const Tile *choose(const MuseCudaProducts *ps, bool trits) {
   double least = 0;
   for (int i = 0; i < n; i++) {
     int64_t tiles = 0;
-    if (list[i].stages * stage_bytes(&list[i], trits) > shared_limit(ps->e->target)) continue;
+    if (list[i].stages * stage_bytes(&list[i], trits) > muse_cuda_shared_limit(ps->e->target)) continue;
     for (int k = 0; k < ps->n; k++) tiles += n_tiles_of(&ps->product[k], &list[i]);
     double cost = (double)muse_ceil_div(tiles, multiprocessors(ps->e->target)) * list[i].bm * list[i].bn * list[i].cost;
     if (best && cost >= least) continue;
@@ -168,7 +158,7 @@ static void emit_tiles(MuseCudaProducts *ps, const Tile *t, const Sides *sides, 
   MuseStr *out = ps->e->out;
   int64_t n_tiles[MUSE_MAX_ANCHORS], sum = 0;
   for (int i = 0; i < ps->n; i++) sum += n_tiles[i] = n_tiles_of(&ps->product[i], t);
-  const int limit = shared_limit(ps->e->target), threads = 32 * warps_of(t);
+  const int limit = (int)muse_cuda_shared_limit(ps->e->target), threads = 32 * warps_of(t);
   int strips = t->wm / 16, shared = t->stages * stage_bytes(t, trits);
   while (strip_bytes(t, strips) > limit) strips /= 2;
   if (strip_bytes(t, strips) > shared) shared = strip_bytes(t, strips);

@@ -30,6 +30,7 @@ enum {
   MAX_UNROLL = 32,           // pieces
   EXCHANGE_BYTES = 32 << 10, // shared memory for sums of columns
   MAX_CHUNKS = 65535,
+  STATIC_BYTES = 4 << 10, // of shared memory, for reductions across warps
 };
 
 typedef struct Reduction {
@@ -41,6 +42,7 @@ typedef struct Reduction {
   bool by_row;                     // terminal that keeps only leading dimensions: the second launch adds rows
   bool moves;                      // terminal: its place in the partial depends on the row
   bool in_memory;                  // terminal: added to the partial by the thread that owns the place
+  int64_t shared;                  // in_memory: where in shared memory the partial is while rows are walked; or -1
 } Reduction;
 
 typedef struct Map {
@@ -56,6 +58,7 @@ typedef struct Map {
   // The cut: vector, threads of a team, teams of a block, pieces a thread, chunks of columns.
   int V, T, teams, K;
   int64_t chunks;
+  int64_t shared; // bytes of partials in dynamic shared memory
 } Map;
 
 // ---- kinds of values ----
@@ -167,6 +170,11 @@ static void cut_rows(Map *m) {
   for (int i = 0; i < m->n_red; i++) {
     Reduction *r = &m->red[i];
     if (r->has_columns) r->in_memory = r->moves || (words > 32 && m->teams == 1);
+    // Every row reads and writes all of it: as often as not that is more than the rows themselves.
+    const int64_t bytes = (int64_t)m->T * m->K * m->V * muse_dtype_bytes(dtype_of(r));
+    if (!r->in_memory || r->moves || m->shared + bytes > muse_cuda_shared_limit(m->e->target) - STATIC_BYTES) continue;
+    r->shared = m->shared;
+    m->shared += bytes;
   }
 }
 
@@ -177,7 +185,7 @@ static bool collect(Map *m) {
     if (!terminal && !muse_map_is_row_reduction(op)) continue;
     if (m->n_red == MAX_REDUCTIONS) return false;
     Reduction *r = &m->red[m->n_red++];
-    *r = (Reduction){.op = op};
+    *r = (Reduction){.op = op, .shared = -1};
     if (!terminal) {
       r->phase = muse_map_phase_of(m->kernel, op);
       continue;
@@ -227,8 +235,9 @@ static void declare_partials(Map *m) {
     char task[64];
     snprintf(task, sizeof task, " + (long long)blockIdx.x * %lld", (long long)r->terminal->stride);
     const char *type = muse_cuda_type(dtype_of(r));
-    LINE("%s *part_%d = (%s *)(workspace + %lld)%s;", type, i, type, (long long)r->terminal->offset,
-         r->by_row ? "" : task);
+    LINE("%s *%s_%d = (%s *)(workspace + %lld)%s;", type, r->shared >= 0 ? "task" : "part", i, type,
+         (long long)r->terminal->offset, r->by_row ? "" : task);
+    if (r->shared >= 0) LINE("%s *part_%d = (%s *)(columns_shared + %lld);", type, i, type, (long long)r->shared);
   }
 }
 
@@ -597,13 +606,21 @@ static void clear_partials(Map *m, int block) {
   if (any) LINE("__syncthreads();");
 }
 
-// Sums of columns that are in registers: of the one team, or of all teams in their order.
+// Sums of columns that are in shared memory or registers: of the one team, or of all teams in their order.
 static void store_column_sums(Map *m) {
   int block = m->T * m->teams, columns = m->T * m->K * m->V;
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
-    if (!r->terminal || !r->has_columns || r->in_memory) continue;
+    if (!r->terminal || !r->has_columns || (r->in_memory && r->shared < 0)) continue;
     const char *type = muse_cuda_type(dtype_of(r));
+    if (r->shared >= 0) {
+      open_pieces(m);
+      LINE("%s sum_%d[%d];", type, i, m->V);
+      LINE("load(sum_%d, part_%d + column);", i, i);
+      LINE("store(task_%d + column, sum_%d);", i, i);
+      close_block(m);
+      continue;
+    }
     if (m->teams == 1) {
       open_pieces(m);
       LINE("store(part_%d + column, acc_%d[k]);", i, i);
@@ -636,8 +653,12 @@ static void emit_rows(Map *m) {
   int block = m->T * m->teams;
   char text[160];
   int64_t blocks = walks ? m->domain.n_tasks : muse_ceil_div(m->domain.rows, m->teams);
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = m->chunks, .block = block});
+  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks,
+                                                .grid_y = m->chunks,
+                                                .block = block,
+                                                .shared_bytes = (int)m->shared});
   m->body.depth = 1;
+  if (m->shared) LINE("extern __shared__ __align__(128) unsigned char columns_shared[];");
   const char *type = m->domain.rows >= (int64_t)1 << 31 ? "u64" : "unsigned";
   if (m->T == block) LINE("const unsigned lane = threadIdx.x, team = 0;");
   else LINE("const unsigned lane = threadIdx.x %% %du, team = threadIdx.x / %du;", m->T, m->T);

@@ -16,12 +16,6 @@ static bool streams(const MuseCudaSide *s, int64_t rows) {
 static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Dynamic shared memory that a block may have.
-static int64_t shared_limit(int arch) {
-  if (arch == 80) return 163 * 1024;
-  return arch >= 90 && arch < 120 ? 227 * 1024 : 99 * 1024;
-}
-
 bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   const MuseCudaProduct *p = m->p;
   const bool turned = p->N > p->M; // the large side is B
@@ -30,10 +24,9 @@ bool muse_cuda_matmul_stream(MuseCudaMatmul *m) {
   if (m->e->target.arch < 80 || small > MOST_SMALL || K < 256 || !streams(s, rows) ||
       (r->dtype != MUSE_F32 && r->dtype != MUSE_BF16))
     return false;
-  const int arch = m->e->target.arch;
   const int planes = r->dtype != MUSE_F32 ? 1 : s->dtype == MUSE_BF16 ? 2 : 3, ni = (int)muse_ceil_div(small, 8);
   // Blocks of 16 warps fill a multiprocessor where shared memory is large; else of 8.
-  const int64_t limit = shared_limit(arch), pad = s->dtype == MUSE_F32 ? 32 : 64;
+  const int64_t limit = muse_cuda_shared_limit(m->e->target), pad = s->dtype == MUSE_F32 ? 32 : 64;
   const int threads = limit > 128 * 1024 ? 512 : 256, depth = limit > 200 * 1024 ? 4 : 3;
   const int64_t blocks = muse_ceil_div(rows, threads / 32 * ROWS), ring = (int64_t)depth * threads * 64;
   const int64_t most = ((limit - ring) / (planes * ni * 8) - pad) / 2 / 64 * 64;

@@ -530,13 +530,7 @@ static const char prelude[] =
     "}\n"
     "#endif\n";
 
-// Shared memory a block may have, and the multiprocessors that the grid of chunks is cut for.
-static int64_t shared_limit(MuseCudaTarget target) {
-  if (target.arch == 80 || target.arch == 87) return 163 << 10;
-  if (target.arch >= 90 && target.arch < 120) return 227 << 10;
-  return 99 << 10;
-}
-enum { PROCESSORS = 132 };
+enum { PROCESSORS = 132 }; // that the grid of chunks is cut for
 
 static int64_t tile_bytes(int64_t rows, int64_t width) { // Tile of the text
   return rows * (width % 64 == 0 ? width * 2 : width * 2 + 16);
@@ -561,12 +555,12 @@ bool muse_cuda_resolvent_mma_plan(const MuseOp *kernel, MuseCudaTarget target, M
   for (int64_t C = most; C >= 32; C /= 2)
     for (int buffers = grad && target.arch < 90 ? 1 : 2; buffers >= 1; buffers--) { // 2 would spill on sm_80
       const int64_t bytes = grad ? gradients_bytes(C, out->D, buffers) : outputs_bytes(C, out->D, buffers);
-      if (bytes > shared_limit(target)) continue;
+      if (bytes > muse_cuda_shared_limit(target)) continue;
       out->C = C, out->buffers = buffers, out->shared = bytes;
       out->chunks = muse_ceil_div(out->T, C);
       out->items = out->B * out->H * out->chunks;
       // Blocks that fit on a multiprocessor side by side; registers allow for 512 threads.
-      const int64_t fit = shared_limit(target) / (bytes + 1024), by_threads = 256 / C;
+      const int64_t fit = muse_cuda_shared_limit(target) / (bytes + 1024), by_threads = 256 / C;
       out->blocks = PROCESSORS * (fit < 1 ? 1 : fit < by_threads ? fit : by_threads < 1 ? 1 : by_threads);
       if (out->blocks > out->items) out->blocks = out->items;
       out->state_bytes = out->items * 2 * out->D * out->D * 2;

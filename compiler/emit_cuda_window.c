@@ -58,19 +58,6 @@ typedef struct Window {
   int64_t stride; // bytes of a row of a tile; 16 more than it holds, so that rows begin in different banks
 } Window;
 
-static int64_t shared_limit(int arch) {
-  switch (arch) {
-    case 75: return 64 << 10;
-    case 80:
-    case 87: return 163 << 10;
-    case 86:
-    case 89:
-    case 120:
-    case 121: return 99 << 10;
-    default: return 227 << 10;
-  }
-}
-
 static Window window_of(MuseCudaEmitter *e) {
   Window w = {.e = e, .op = muse_kernel_single_op(e->kernel)};
   MuseType q = w.op->operands[0]->type;
@@ -96,7 +83,7 @@ static int64_t shared_bytes(const Window *w, Part part, Tiles t) {
 static Tiles fit(const Window *w, Part part, Tiles t) {
   while (t.rows > 16 * t.m && t.rows / 2 >= w->T) t.rows /= 2;
   while (t.columns > 16 && (t.columns / 2 >= w->T || t.columns > t.rows / (16 * t.m) * 32)) t.columns /= 2;
-  const int64_t limit = shared_limit(w->e->target.arch);
+  const int64_t limit = muse_cuda_shared_limit(w->e->target);
   if (t.m > 1 && shared_bytes(w, part, t) > limit) t.m = 1;
   while (shared_bytes(w, part, t) > limit) {
     if (t.columns > 16 && t.columns >= t.rows / 2) t.columns /= 2;
