@@ -198,6 +198,44 @@ static const char *infix(MuseOpKind kind) {
   }
 }
 
+// Does an operand change from row to row at the same column?
+static bool changes_by_row(const MuseCudaBody *body, const MuseValue *operand) {
+  MuseStr offset = {0};
+  muse_cuda_row_offset(body, operand->type, "row", &offset);
+  const bool changes = strstr(muse_str_text(&offset), "row") && muse_type_rows(body->domain) > 1;
+  muse_str_free(&offset);
+  return changes;
+}
+
+// Is a value the same in all rows at the same column?
+static bool is_column_value(MuseCudaBody *body, const MuseValue *value) {
+  bool *varies = calloc((size_t)body->n, 1);
+  if (!varies) muse_out_of_memory((size_t)body->n);
+  for (int i = 0; i < body->n; i++) { // operands stand before what is computed of them
+    const MuseOp *op = body->value[i].value->def;
+    varies[i] = op ? op->kind == MUSE_OP_stochastic_round || op->kind == MUSE_OP_rope
+                   : changes_by_row(body, body->value[i].value);
+    for (int o = 0; op && o < op->n_operands; o++) varies[i] |= varies[muse_cuda_value(body, op->operands[o]) - body->value];
+  }
+  const bool same = !varies[muse_cuda_value(body, value) - body->value];
+  free(varies);
+  return same;
+}
+
+// A division of many numbers by one: the reciprocal is taken once.
+static bool shares_divisor(MuseCudaBody *body, const MuseOp *op) {
+  if (op->kind != MUSE_OP_div || op->operands[0]->type.dtype != MUSE_F32) return false;
+  if (muse_cuda_value(body, op->results[0])->level != MUSE_CUDA_PLACE) return false;
+  const MuseValue *divisor = op->operands[1];
+  return muse_cuda_value(body, divisor)->level != MUSE_CUDA_PLACE || is_column_value(body, divisor);
+}
+
+bool muse_cuda_body_divides_by_columns(MuseCudaBody *body) {
+  for (const MuseOp *op = body->kernel->body->first; op; op = op->next)
+    if (shares_divisor(body, op) && muse_cuda_value(body, op->operands[1])->level == MUSE_CUDA_PLACE) return true;
+  return false;
+}
+
 // The operands of arithmetic are f32, f64, i32 or i64 (ops/map.c sees to it); storage types meet cast alone.
 static void append_op(MuseCudaBody *body, const MuseOp *op, MuseStr *out) {
   MuseDtype dtype = op->n_operands ? op->operands[0]->type.dtype : op->results[0]->type.dtype;
@@ -232,7 +270,9 @@ static void append_op(MuseCudaBody *body, const MuseOp *op, MuseStr *out) {
     }
     default: break;
   }
-  if (infix(op->kind) && y) {
+  if (shares_divisor(body, op)) {
+    muse_str_appendf(out, "divide_by(%s, %s)", x, y);
+  } else if (infix(op->kind) && y) {
     muse_str_appendf(out, "%s %s %s", x, infix(op->kind), y);
   } else if (float_function(op->kind)) {
     muse_str_appendf(out, "%s%s(%s)", float_function(op->kind), suffix, x);

@@ -41,6 +41,9 @@ void muse_cuda_body_create(MuseCudaBody *body, const MuseOp *kernel, MuseType do
                            MuseDiag *diag);
 void muse_cuda_body_destroy(MuseCudaBody *body);
 
+// Is there a division by something that is the same in all rows? Then several rows a thread share its reciprocals.
+bool muse_cuda_body_divides_by_columns(MuseCudaBody *body);
+
 // One line of text, indented.
 void muse_cuda_line(MuseCudaBody *body, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *muse_cuda_type(MuseDtype dtype); // "float" "bf16" "signed char" ...

@@ -21,7 +21,9 @@
 
 enum {
   MAX_REDUCTIONS = 64,
+  MAX_STORED = 64,
   POINTS_BLOCK = 256,
+  POINTS_ROWS = 4,           // a thread, where they share something
   MAX_VECTOR_BYTES = 32,
   REDUCED_VECTOR = 4,        // columns a thread takes at a time where there are reductions
   PIECES = 2,                // of a long row a thread, or more
@@ -35,7 +37,7 @@ enum {
 
 typedef struct Reduction {
   const MuseOp *op;
-  int phase;                       // of a row reduction
+  int phase;                       // in which it is taken
   const MuseMapTerminal *terminal; // or NULL
   bool of_row_value;               // terminal over a value of the rows: taken once a row
   bool has_columns;                // terminal: its result has columns, or only kept leading dimensions
@@ -55,6 +57,8 @@ typedef struct Map {
   Reduction red[MAX_REDUCTIONS];
   bool has_rows; // results with one element a row
   bool walks;    // a block walks the rows of a task, for terminals that leave a partial of it
+  int n_phases;  // walks over the columns of a row
+  int store_phase[MAX_STORED]; // of each result that is stored at places
   // The cut: vector, threads of a team, teams of a block, pieces a thread, chunks of columns.
   int V, T, teams, K;
   int64_t chunks;
@@ -134,10 +138,10 @@ static int64_t exchange_bytes(const Map *m) {
 }
 
 static void cut_rows(Map *m) {
-  bool row_reductions = m->domain.n_phases > 1, alone = false,
-       splits = !row_reductions && !m->has_rows && m->n_terminals > 0;
+  bool alone = false, splits = !m->has_rows && m->n_terminals > 0;
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
+    splits &= r->terminal != NULL;
     if (!r->terminal) continue;
     alone |= r->has_columns && r->moves;
     splits &= r->has_columns && !r->of_row_value && !r->moves;
@@ -185,11 +189,8 @@ static bool collect(Map *m) {
     if (!terminal && !muse_map_is_row_reduction(op)) continue;
     if (m->n_red == MAX_REDUCTIONS) return false;
     Reduction *r = &m->red[m->n_red++];
-    *r = (Reduction){.op = op, .shared = -1};
-    if (!terminal) {
-      r->phase = muse_map_phase_of(m->kernel, op);
-      continue;
-    }
+    *r = (Reduction){.op = op, .shared = -1, .phase = muse_map_phase_of(m->kernel, op)};
+    if (!terminal) continue;
     r->terminal = &m->terminal[next++];
     MuseType y = op->results[0]->type;
     r->of_row_value = muse_type_elements(op->operands[0]->type) != m->domain.rows * m->domain.columns;
@@ -199,6 +200,32 @@ static bool collect(Map *m) {
     m->walks |= !r->by_row;
   }
   return true;
+}
+
+// Of what a step takes: a result is stored as soon as it can be computed. (skel_map.h has them all stored in the last
+// walk; plan_stores sees to it that none is stored over an operand that is still to be read.)
+static void find_phases(Map *m) {
+  m->n_phases = 1;
+  for (int i = 0; i < m->n_red; i++)
+    if (!m->red[i].of_row_value && m->red[i].phase >= m->n_phases) m->n_phases = m->red[i].phase + 1;
+  for (int i = 0; i < yield_of(m)->n_operands; i++) {
+    const MuseValue *value = yield_of(m)->operands[i];
+    m->store_phase[i] = is_stored_at_places(m, value) && value->def ? muse_map_phase_of(m->kernel, value->def) : 0;
+    if (m->store_phase[i] >= m->n_phases) m->n_phases = m->store_phase[i] + 1;
+  }
+}
+
+static bool takes(const Reduction *r, int phase) { return !r->of_row_value && r->phase == phase; }
+static bool stores(const Map *m, int result, int phase) {
+  return m->store_phase[result] == phase && is_stored_at_places(m, yield_of(m)->operands[result]);
+}
+
+static void need_of_phase(Map *m, int phase) {
+  muse_cuda_step_forget(&m->body);
+  for (int i = 0; i < m->n_red; i++)
+    if (takes(&m->red[i], phase)) muse_cuda_step_need(&m->body, m->red[i].op->operands[0]);
+  for (int i = 0; i < yield_of(m)->n_operands; i++)
+    if (stores(m, i, phase)) muse_cuda_step_need(&m->body, yield_of(m)->operands[i]);
 }
 
 // Places in the workspace: the partials of all tasks, or one number a row. Returns its size.
@@ -245,24 +272,16 @@ static void declare_partials(Map *m) {
 static void emit_step(Map *m, int phase) {
   MuseCudaBody *b = &m->body;
   const MuseOp *yield = yield_of(m);
-  bool last = phase == m->domain.n_phases - 1;
-  muse_cuda_step_forget(b);
-  for (int i = 0; i < m->n_red; i++) {
-    const Reduction *r = &m->red[i];
-    if (r->of_row_value || (r->terminal ? !last : r->phase != phase)) continue;
-    muse_cuda_step_need(b, r->op->operands[0]);
-  }
-  for (int i = 0; last && i < yield->n_operands; i++)
-    if (is_stored_at_places(m, yield->operands[i])) muse_cuda_step_need(b, yield->operands[i]);
+  need_of_phase(m, phase);
   muse_cuda_step_load(b);
-  for (int i = 0; last && i < m->n_red; i++) { // V places of a partial at once
+  for (int i = 0; i < m->n_red; i++) { // V places of a partial at once
     const Reduction *r = &m->red[i];
-    if (!r->terminal || r->of_row_value || !r->in_memory) continue;
+    if (!takes(r, phase) || !r->in_memory) continue;
     LINE("%s sum_%d[%d];", muse_cuda_type(dtype_of(r)), i, m->V);
     LINE("load(sum_%d, part_%d + at_%d + column);", i, i, i);
   }
-  for (int i = 0; last && i < yield->n_operands; i++)
-    if (is_stored_at_places(m, yield->operands[i]))
+  for (int i = 0; i < yield->n_operands; i++)
+    if (stores(m, i, phase))
       LINE("%s y%d[%d];", muse_cuda_type(yield->operands[i]->type.dtype), i, m->V);
   LINE("#pragma unroll");
   char text[64];
@@ -271,23 +290,23 @@ static void emit_step(Map *m, int phase) {
   muse_cuda_step_compute(b);
   for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
-    if (r->of_row_value || (r->terminal ? !last : r->phase != phase)) continue;
+    if (!takes(r, phase)) continue;
     const char *x = muse_cuda_ref(b, r->op->operands[0]), *of = operation(r->op);
     if (r->in_memory) LINE("sum_%d[l] = %s::of(sum_%d[l], %s);", i, of, i, x);
     else if (r->has_columns) LINE("acc_%d[k][l] = %s::of(acc_%d[k][l], %s);", i, of, i, x);
     else LINE("acc_%d = %s::of(acc_%d, %s);", i, of, i, x);
   }
-  for (int i = 0; last && i < yield->n_operands; i++)
-    if (is_stored_at_places(m, yield->operands[i])) LINE("y%d[l] = %s;", i, muse_cuda_ref(b, yield->operands[i]));
+  for (int i = 0; i < yield->n_operands; i++)
+    if (stores(m, i, phase)) LINE("y%d[l] = %s;", i, muse_cuda_ref(b, yield->operands[i]));
   close_block(m);
-  for (int i = 0; last && i < m->n_red; i++) {
+  for (int i = 0; i < m->n_red; i++) {
     const Reduction *r = &m->red[i];
-    if (r->terminal && !r->of_row_value && r->in_memory)
+    if (takes(r, phase) && r->in_memory)
       LINE("store(part_%d + at_%d + column, sum_%d);", i, i, i);
   }
   // All values first: a store may overwrite, in place, an operand that another result reads.
-  for (int i = 0; last && i < yield->n_operands; i++)
-    if (is_stored_at_places(m, yield->operands[i]))
+  for (int i = 0; i < yield->n_operands; i++)
+    if (stores(m, i, phase))
       LINE("store(r%d + (long long)row * %lld + column, y%d);", i, (long long)m->domain.columns, i);
 }
 
@@ -305,7 +324,9 @@ static void store_lone_scalars(Map *m) {
 // ---- points ----
 
 static void emit_points(Map *m) {
-  int64_t per_row = m->domain.columns / m->V, groups = m->domain.rows * per_row;
+  const int64_t per_row = m->domain.columns / m->V;
+  const int rows = m->domain.rows >= 64 && muse_cuda_body_divides_by_columns(&m->body) ? POINTS_ROWS : 1;
+  const int64_t groups = muse_ceil_div(m->domain.rows, rows) * per_row;
   bool wide = groups >= (int64_t)1 << 31;
   muse_cuda_begin_launch(m->e,
                           (MuseCudaLaunch){
@@ -321,11 +342,20 @@ static void emit_points(Map *m) {
     LINE("const %s column = (%s)group * %d;", m->domain.columns >= (int64_t)1 << 31 ? "long long" : "int",
          m->domain.columns >= (int64_t)1 << 31 ? "long long" : "int", m->V);
   } else {
-    LINE("const %s row = group / %lldu;", type, (long long)per_row);
+    LINE("const %s %s = group / %lldu;", type, rows > 1 ? "rows" : "row", (long long)per_row);
     LINE("const int column = (int)(group %% %lldu) * %d;", (long long)per_row, m->V);
+  }
+  if (rows > 1) {
+    char text[64];
+    LINE("#pragma unroll");
+    snprintf(text, sizeof text, "for (int i = 0; i < %d; i++) {", rows);
+    open_block(m, text);
+    LINE("const %s row = rows * %d + i;", type, rows);
+    if (m->domain.rows % rows) LINE("if (row >= %lldu) return;", (long long)m->domain.rows);
   }
   muse_cuda_body_at_row(&m->body);
   emit_step(m, 0);
+  if (rows > 1) close_block(m);
   m->body.depth = 0;
   LINE("}\n");
 }
@@ -418,16 +448,10 @@ static void open_pieces(Map *m) {
 static void keep_operands(Map *m) {
   MuseCudaBody *b = &m->body;
   int reads[256] = {0}, n = m->kernel->body->n_args;
-  if (m->domain.n_phases < 2 || n > 256) return;
-  for (int phase = 0; phase < m->domain.n_phases; phase++) {
-    bool last = phase == m->domain.n_phases - 1;
-    muse_cuda_step_forget(b);
-    for (int i = 0; i < m->n_red; i++) {
-      const Reduction *r = &m->red[i];
-      if (!r->of_row_value && (r->terminal ? last : r->phase == phase)) muse_cuda_step_need(b, r->op->operands[0]);
-    }
-    for (int i = 0; last && i < yield_of(m)->n_operands; i++)
-      if (is_stored_at_places(m, yield_of(m)->operands[i])) muse_cuda_step_need(b, yield_of(m)->operands[i]);
+  for (int i = 0; i < n; i++) b->value[i].kept = b->value[i].packed = false;
+  if (m->n_phases < 2 || n > 256) return;
+  for (int phase = 0; phase < m->n_phases; phase++) {
+    need_of_phase(m, phase);
     for (int i = 0; i < n; i++) reads[i] += b->value[i].needed;
   }
   int64_t budget = m->T * m->teams > 256 ? 48 : 64; // words of registers
@@ -439,6 +463,32 @@ static void keep_operands(Map *m) {
     budget -= words;
     b->value[i].kept = true;
     b->value[i].packed = packed;
+  }
+}
+
+// Is some operand that the result may be written over read from memory after the result is stored?
+static bool overwrites(Map *m, int result) {
+  const MuseDtype dtype = yield_of(m)->operands[result]->type.dtype;
+  for (int phase = m->store_phase[result] + 1; phase < m->n_phases; phase++) {
+    need_of_phase(m, phase);
+    for (int i = 0; i < m->kernel->body->n_args; i++) {
+      const MuseCudaValue *v = &m->body.value[i];
+      if (v->needed && !v->kept && v->value->type.dtype == dtype && is_full(m, v->value)) return true;
+    }
+  }
+  return false;
+}
+
+static void plan_stores(Map *m) {
+  bool moved = true;
+  while (moved) {
+    moved = false;
+    keep_operands(m);
+    for (int i = 0; i < yield_of(m)->n_operands && !moved; i++) {
+      if (!stores(m, i, m->store_phase[i]) || !overwrites(m, i)) continue;
+      m->store_phase[i] = m->n_phases - 1;
+      moved = true;
+    }
   }
 }
 
@@ -501,13 +551,10 @@ static bool has_row_reduction(const Map *m, int phase) {
 }
 
 static bool has_step(const Map *m, int phase) {
-  bool last = phase == m->domain.n_phases - 1;
-  for (int i = 0; i < m->n_red; i++) {
-    const Reduction *r = &m->red[i];
-    if (!r->of_row_value && (r->terminal ? last : r->phase == phase)) return true;
-  }
-  for (int i = 0; last && i < yield_of(m)->n_operands; i++)
-    if (is_stored_at_places(m, yield_of(m)->operands[i])) return true;
+  for (int i = 0; i < m->n_red; i++)
+    if (takes(&m->red[i], phase)) return true;
+  for (int i = 0; i < yield_of(m)->n_operands; i++)
+    if (stores(m, i, phase)) return true;
   return false;
 }
 
@@ -572,7 +619,7 @@ static void emit_row(Map *m) {
       LINE("%s acc_%d = %s;", muse_cuda_type(dtype_of(r)), i, neutral(r->op));
   }
   load_kept(m);
-  for (int phase = 0; phase < m->domain.n_phases; phase++) {
+  for (int phase = 0; phase < m->n_phases; phase++) {
     if (phase > 0) forget_earlier_phase(m);
     if (has_step(m, phase)) {
       open_pieces(m);
@@ -670,7 +717,7 @@ static void emit_rows(Map *m) {
     LINE("__shared__ __align__(16) unsigned char exchange[%lld];", (long long)exchange_bytes(m));
   muse_cuda_body_begin(&m->body);
   store_lone_scalars(m);
-  keep_operands(m);
+  plan_stores(m);
   if (walks) {
     declare_thread_sums(m);
     clear_partials(m, block);
@@ -820,9 +867,12 @@ MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e) {
   m->n_terminals = muse_map_terminals(e->kernel, &m->domain, m->terminal, &workspace);
   if (!collect(m))
     return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d reductions", e->name, MAX_REDUCTIONS);
+  if (yield_of(m)->n_operands > MAX_STORED)
+    return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d results", e->name, MAX_STORED);
   e->launches->workspace_bytes = place_partials(m);
   MUSE_TRY(check_results(m));
   for (int i = 0; i < yield_of(m)->n_operands; i++) m->has_rows |= is_row(m, yield_of(m)->operands[i]);
+  find_phases(m);
   muse_cuda_body_create(&m->body, e->kernel, m->domain.shape, m->domain.dropped, e->out, e->diag);
   m->V = m->body.vector = choose_vector(m);
   if (m->domain.flat && m->n_terminals) {

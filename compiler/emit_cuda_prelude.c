@@ -112,6 +112,15 @@ static const char prelude[] =
     "\n"
     "FN float sigmoid_of(float x) { float e = expf(-fabsf(x)); return (x >= 0 ? 1.0f : e) / (1.0f + e); }\n"
     "FN double sigmoid_of(double x) { double e = exp(-fabs(x)); return (x >= 0 ? 1.0 : e) / (1.0 + e); }\n"
+    // a / b where many a share one b: what depends on b alone is taken out of loops. A quotient from the reciprocal is
+    // corrected by its remainder, which makes it the rounded one (Markstein, "Computation of elementary functions on
+    // the IBM RISC System/6000", 1990) unless it or its remainder is subnormal. No branch: numerators of 0 are common,
+    // and plain division takes a slow path for them.
+    "FN float divide_by(float a, float b) {\n"
+    "  const float m = fabsf(b), s = m < 0x1p-100f ? 0x1p100f : m > 0x1p100f ? 0x1p-100f : 1.0f, d = b * s;\n"
+    "  const float r = 1.0f / d, n = a * s, q = n * r, e = fmaf(-q, d, n), x = fmaf(e, r, q);\n"
+    "  return fabsf(e) <= 3.402823466e38f ? x : q;\n"
+    "}\n"
     "FN float softplus_of(float x) { return (x > 0 ? x : 0.0f) + log1pf(expf(-fabsf(x))); }\n"
     "FN double softplus_of(double x) { return (x > 0 ? x : 0.0) + log1p(exp(-fabs(x))); }\n"
     "\n"

@@ -146,6 +146,16 @@ static const char sums_of_heads[] =
     "  %4 = mul %2, %2 : f32[6,$R,5,1]\n  %5 = reduce_sum %4 {axes = [0, 1]} : f32[1,1,5,1]\n"
     "  %6 = reduce_sum %1 {axes = [1, 3]} : f32[6,1,5,1]\n  %7 = reduce_max %0 {axes = [0, 2, 3]} : f32[1,$R,1,1]\n"
     "  return %3, %5, %6, %7\n}";
+// By what is the same in a row, in a column, everywhere; zeros; divisors near the ends of the range.
+static const char divisions[] =
+    "func @f(%0 : f32[$R,$C], %1 : f32[$R,1], %2 : f32[$C], %3 : f32[]) -> ({}, {}, {}, {}, {}, {}) {\n"
+    "  %4 = const {value = 0} : f32[]\n  %5 = max %0, %4 : f32[$R,$C]\n  %6 = div %5, %1 : f32[$R,$C]\n"
+    "  %7 = div %5, %2 : f32[$R,$C]\n  %8 = div %5, %3 : f32[$R,$C]\n  %9 = const {value = 1e-38} : f32[]\n"
+    "  %10 = mul %1, %9 : f32[$R,1]\n  %11 = const {value = 1e-30} : f32[]\n  %12 = mul %5, %11 : f32[$R,$C]\n"
+    "  %13 = div %12, %10 : f32[$R,$C]\n  %14 = const {value = 1e38} : f32[]\n  %15 = mul %1, %14 : f32[$R,1]\n"
+    "  %16 = mul %5, %14 : f32[$R,$C]\n  %17 = div %16, %15 : f32[$R,$C]\n  %18 = abs %2 : f32[$C]\n"
+    "  %19 = exp %18 : f32[$C]\n  %20 = div %0, %19 : f32[$R,$C]\n"
+    "  return %6, %7, %8, %13, %17, %20\n}";
 
 static int map_cases(MuseCudaCase *out, int capacity) {
   List list = {.item = out, .capacity = capacity};
@@ -161,6 +171,8 @@ static int map_cases(MuseCudaCase *out, int capacity) {
     add_sized(&list, "sums of everything", 2e-6, 77, C, flat_sums);
     if (C < 1000) add_sized(&list, "sums of heads", 4e-6, C > 100 ? 7 : 33, C, sums_of_heads);
   }
+  add_sized(&list, "divisions", 2.5e-7, 67, 36, divisions);
+  add_sized(&list, "divisions", 2.5e-7, 5, 20480, divisions);
   add_sized(&list, "one row of many", 2e-6, 1, 300008, flat_sums);
   add_sized(&list, "odd and many", 2e-6, 1, 300007, flat_sums);
   add(&list, "sums over all kinds of axes", "map", 4e-6,
