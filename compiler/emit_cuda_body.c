@@ -215,7 +215,8 @@ static bool is_column_value(MuseCudaBody *body, const MuseValue *value) {
     const MuseOp *op = body->value[i].value->def;
     varies[i] = op ? op->kind == MUSE_OP_stochastic_round || op->kind == MUSE_OP_rope
                    : changes_by_row(body, body->value[i].value);
-    for (int o = 0; op && o < op->n_operands; o++) varies[i] |= varies[muse_cuda_value(body, op->operands[o]) - body->value];
+    for (int o = 0; op && o < op->n_operands; o++)
+      varies[i] |= varies[muse_cuda_value(body, op->operands[o]) - body->value];
   }
   const bool same = !varies[muse_cuda_value(body, value) - body->value];
   free(varies);

@@ -3,26 +3,29 @@
 // points  no reduction: a thread computes V neighbouring elements of the domain, wherever their rows are.
 // rows    a team of T threads owns a row and holds it in K pieces of V columns a thread; what is read in several phases
 //         stays in registers. T is a power of two up to 32 with several teams a block, or a block. With terminal
-//         reductions a block is a task of skel_map.h and walks its rows; column sums without row reductions are cut
+//         reductions a block is a task and walks its rows; column sums without row reductions are cut
 //         along the columns too.
 // flat    a sum over everything of a flat domain: a block is a task.
+//
+// Tasks are those of skel_map.h or more of them (cut_tasks).
 //
 // Row reductions: the thread's columns in order, then a butterfly across lanes, then the warps in order. Terminal
 // reductions leave one partial a task in the workspace, which the second launch adds in a fixed order. Those that keep
 // only leading dimensions (a sum for each head) leave the number of each row instead, so that rows need not be walked.
 // So bits depend on shapes only.
 
-#include "compiler/emit_cuda_kernel.h"
-#include "compiler/skel_map.h"
+#include "compiler/emit_cuda_map.h"
 #include "ir/base/checked.h"
 #include "ir/base/status.h"
 
 #include <string.h>
 
 enum {
-  MAX_REDUCTIONS = 64,
-  MAX_STORED = 64,
-  POINTS_BLOCK = 256,
+  MAX_REDUCTIONS = MUSE_CUDA_MAP_REDUCTIONS,
+  MAX_STORED = MUSE_CUDA_MAP_STORED,
+  BLOCK = MUSE_CUDA_MAP_BLOCK,
+  MAX_TASKS = 256,
+  LEAST_COLUMNS = 2048,      // of a task of a flat domain
   POINTS_ROWS = 4,           // a thread, where they share something
   MAX_VECTOR_BYTES = 32,
   REDUCED_VECTOR = 4,        // columns a thread takes at a time where there are reductions
@@ -32,38 +35,16 @@ enum {
   MAX_UNROLL = 32,           // pieces
   EXCHANGE_BYTES = 32 << 10, // shared memory for sums of columns
   MAX_CHUNKS = 65535,
-  STATIC_BYTES = 4 << 10, // of shared memory, for reductions across warps
+  STATIC_BYTES = 4 << 10,    // of shared memory, for reductions across warps
 };
 
-typedef struct Reduction {
-  const MuseOp *op;
-  int phase;                       // in which it is taken
-  const MuseMapTerminal *terminal; // or NULL
-  bool of_row_value;               // terminal over a value of the rows: taken once a row
-  bool has_columns;                // terminal: its result has columns, or only kept leading dimensions
-  bool by_row;                     // terminal that keeps only leading dimensions: the second launch adds rows
-  bool moves;                      // terminal: its place in the partial depends on the row
-  bool in_memory;                  // terminal: added to the partial by the thread that owns the place
-  int64_t shared;                  // in_memory: where in shared memory the partial is while rows are walked; or -1
-} Reduction;
+typedef MuseCudaReduction Reduction;
+typedef MuseCudaMap Map;
 
-typedef struct Map {
-  MuseCudaEmitter *e;
-  const MuseOp *kernel;
-  MuseMapDomain domain;
-  MuseCudaBody body;
-  int n_terminals, n_red;
-  MuseMapTerminal terminal[MUSE_MAP_MAX_TERMINALS];
-  Reduction red[MAX_REDUCTIONS];
-  bool has_rows; // results with one element a row
-  bool walks;    // a block walks the rows of a task, for terminals that leave a partial of it
-  int n_phases;  // walks over the columns of a row
-  int store_phase[MAX_STORED]; // of each result that is stored at places
-  // The cut: vector, threads of a team, teams of a block, pieces a thread, chunks of columns.
-  int V, T, teams, K;
-  int64_t chunks;
-  int64_t shared; // bytes of partials in dynamic shared memory
-} Map;
+static const MuseOp *yield_of(const Map *m) { return muse_cuda_map_yield(m); }
+static const char *operation(const MuseOp *op) { return muse_cuda_map_operation(op); }
+static const char *neutral(const MuseOp *op) { return muse_cuda_map_neutral(op); }
+static MuseDtype dtype_of(const Reduction *r) { return muse_cuda_map_dtype(r); }
 
 // ---- kinds of values ----
 
@@ -80,20 +61,6 @@ static bool is_stored_at_places(const Map *m, const MuseValue *value) {
 }
 static bool is_lone_scalar(const Map *m, const MuseValue *value) {
   return !is_terminal_value(value) && muse_type_elements(value->type) == 1 && !is_full(m, value) && !is_row(m, value);
-}
-static const MuseOp *yield_of(const Map *m) { return m->kernel->body->last; }
-
-static const char *operation(const MuseOp *op) { return op->kind == MUSE_OP_reduce_max ? "Max" : "Sum"; }
-static MuseDtype dtype_of(const Reduction *r) { return r->op->results[0]->type.dtype; }
-
-static const char *neutral(const MuseOp *op) {
-  if (op->kind != MUSE_OP_reduce_max) return "0";
-  switch (op->results[0]->type.dtype) {
-    case MUSE_F32: return "__uint_as_float(0xff800000u)";
-    case MUSE_F64: return "__longlong_as_double(0xfff0000000000000ll)";
-    case MUSE_I64: return "(long long)0x8000000000000000ull";
-    default: return "(int)0x80000000u";
-  }
 }
 
 // ---- the cut ----
@@ -124,6 +91,22 @@ static int choose_vector(const Map *m) {
   if (m->n_red) v = REDUCED_VECTOR;
   if (m->domain.flat && m->n_red) v = gcd(v, m->domain.columns_per_task);
   return (int)gcd(v, rope ? m->domain.columns / 2 : m->domain.columns);
+}
+
+// The tasks of skel_map.h are cut for the cores of a CPU; here all multiprocessors shall have some, though no fewer
+// rows than a block takes at a time. The cut depends on the shape alone.
+static void cut_tasks(Map *m) {
+  MuseMapDomain *d = &m->domain;
+  if (d->flat) {
+    const int64_t most = muse_round_up(muse_ceil_div(d->columns, MAX_TASKS), LEAST_COLUMNS);
+    if (most < d->columns_per_task) d->columns_per_task = most;
+    d->n_tasks = muse_ceil_div(d->columns, d->columns_per_task);
+    return;
+  }
+  const int64_t at_a_time = m->T <= 32 ? BLOCK / m->T : 1;
+  const int64_t some = muse_ceil_div(d->rows, MAX_TASKS), rows = some > at_a_time ? some : at_a_time;
+  if (rows < d->rows_per_task) d->rows_per_task = rows;
+  d->n_tasks = muse_ceil_div(d->rows, d->rows_per_task);
 }
 
 // Shared memory in which the teams of a block add up their sums of columns.
@@ -161,7 +144,7 @@ static void cut_rows(Map *m) {
   }
   while (splits && muse_ceil_div(groups, (int64_t)m->T * m->K) > MAX_CHUNKS) m->K *= 2;
   m->chunks = splits ? muse_ceil_div(groups, (int64_t)m->T * m->K) : 1;
-  m->teams = m->T <= 32 ? POINTS_BLOCK / m->T : 1;
+  m->teams = m->T <= 32 ? BLOCK / m->T : 1;
   if (!m->walks)
     while (m->teams > 1 && m->teams * m->T > 32 && m->teams / 2 >= m->domain.rows) m->teams /= 2;
   while (m->teams > 1 && exchange_bytes(m) > EXCHANGE_BYTES) m->teams /= 2;
@@ -330,10 +313,10 @@ static void emit_points(Map *m) {
   bool wide = groups >= (int64_t)1 << 31;
   muse_cuda_begin_launch(m->e,
                           (MuseCudaLaunch){
-                                    .grid_x = muse_ceil_div(groups, POINTS_BLOCK), .grid_y = 1, .block = POINTS_BLOCK});
+                                    .grid_x = muse_ceil_div(groups, BLOCK), .grid_y = 1, .block = BLOCK});
   m->body.depth = 1;
   const char *type = wide ? "u64" : "unsigned";
-  LINE("const %s group = (%s)blockIdx.x * %du + threadIdx.x;", type, type, POINTS_BLOCK);
+  LINE("const %s group = (%s)blockIdx.x * %du + threadIdx.x;", type, type, BLOCK);
   LINE("if (group >= %lldu) return;", (long long)groups);
   muse_cuda_body_begin(&m->body);
   store_lone_scalars(m);
@@ -400,7 +383,7 @@ static void store_block_sums(Map *m, int block) {
 
 static void emit_flat(Map *m) {
   char text[160];
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = m->domain.n_tasks, .grid_y = 1, .block = POINTS_BLOCK});
+  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = m->domain.n_tasks, .grid_y = 1, .block = BLOCK});
   m->body.depth = 1;
   m->K = 1;
   declare_partials(m);
@@ -414,7 +397,7 @@ static void emit_flat(Map *m) {
        (long long)m->domain.columns, (long long)m->domain.columns_per_task, (long long)m->domain.columns);
   LINE("#pragma unroll 4");
   snprintf(text, sizeof text, "for (long long column = first + threadIdx.x * %d; column < end; column += %d) {", m->V,
-           POINTS_BLOCK * m->V);
+           BLOCK * m->V);
   open_block(m, text);
   emit_step(m, 0);
   close_block(m);
@@ -422,7 +405,7 @@ static void emit_flat(Map *m) {
     if (m->red[i].of_row_value)
       LINE("if (blockIdx.x == 0 && threadIdx.x == 0) acc_%d = %s::of(acc_%d, %s);", i, operation(m->red[i].op), i,
            muse_cuda_ref(&m->body, m->red[i].op->operands[0]));
-  store_block_sums(m, POINTS_BLOCK);
+  store_block_sums(m, BLOCK);
   m->body.depth = 0;
   LINE("}\n");
 }
@@ -741,109 +724,6 @@ static void emit_rows(Map *m) {
   LINE("}\n");
 }
 
-// ---- the second launch ----
-
-static const Reduction *reduction_of(const Map *m, const MuseMapTerminal *t) {
-  const Reduction *r = m->red;
-  while (r->terminal != t) r++;
-  return r;
-}
-
-// How many partials make an element.
-static int64_t parts_of(const Map *m, const MuseMapTerminal *t) {
-  return reduction_of(m, t)->by_row ? m->domain.rows / t->elements : m->domain.n_tasks;
-}
-
-// Few elements with many partials: a block an element; else a thread an element.
-static bool is_deep(const Map *m, const MuseMapTerminal *t) { return parts_of(m, t) > 64 && t->elements < 4096; }
-
-// The row-major number of a row from `element`, which counts its kept coordinates, or from `task`, which counts the
-// others; neighbouring dimensions of one kind are taken together.
-static void append_row_number(const Map *m, MuseType kept, const char *counter, bool of_kept, MuseStr *out) {
-  const MuseType domain = m->domain.shape;
-  int64_t stride = 1, after = 1;
-  const size_t start = out->len;
-  for (int d = domain.rank - 2; d >= 0;) {
-    const bool is_kept = kept.dim[d] != 1;
-    int64_t group = 1;
-    while (d >= 0 && (domain.dim[d] == 1 || (kept.dim[d] != 1) == is_kept)) group *= domain.dim[d--];
-    if (is_kept == of_kept && group > 1) {
-      muse_str_appendf(out, "%s%s", out->len > start ? " + " : "", counter);
-      if (after > 1) muse_str_appendf(out, " / %lld", (long long)after);
-      if (d >= 0) muse_str_appendf(out, " %% %lld", (long long)group);
-      muse_str_appendf(out, " * %lld", (long long)stride);
-      after *= group;
-    }
-    stride *= group;
-  }
-  if (out->len == start) muse_str_append(out, "0");
-}
-
-// "part[...]" of the partial `task` of `element`; what depends on the element alone becomes `from`.
-static void declare_partial_access(Map *m, const MuseMapTerminal *t, MuseStr *out_access) {
-  if (!reduction_of(m, t)->by_row) {
-    LINE("const long long from = element;");
-    muse_str_appendf(out_access, "part[from + (long long)task * %lld]", (long long)t->stride);
-    return;
-  }
-  MuseStr from = {0};
-  append_row_number(m, t->op->results[0]->type, "element", true, &from);
-  LINE("const long long from = %s;", muse_str_text(&from));
-  muse_str_free(&from);
-  muse_str_append(out_access, "part[from + ");
-  append_row_number(m, t->op->results[0]->type, "(long long)task", false, out_access);
-  muse_str_append(out_access, "]");
-}
-
-static void emit_combination(Map *m) {
-  int64_t blocks = 0;
-  for (int i = 0; i < m->n_terminals; i++)
-    blocks +=
-        is_deep(m, &m->terminal[i]) ? m->terminal[i].elements : muse_ceil_div(m->terminal[i].elements, POINTS_BLOCK);
-  muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = 1, .block = POINTS_BLOCK});
-  m->body.depth = 1;
-  int64_t first = 0;
-  char text[96];
-  for (int i = 0; i < m->n_terminals; i++) {
-    const MuseMapTerminal *t = &m->terminal[i];
-    const char *type = muse_cuda_type(t->op->results[0]->type.dtype), *of = operation(t->op);
-    const bool deep = is_deep(m, t);
-    int64_t count = deep ? t->elements : muse_ceil_div(t->elements, POINTS_BLOCK);
-    snprintf(text, sizeof text, "if (blockIdx.x >= %lldu && blockIdx.x < %lldu) {", (long long)first,
-             (long long)(first + count));
-    open_block(m, text);
-    LINE("const %s *part = (const %s *)(workspace + %lld);", type, type, (long long)t->offset);
-    LINE("%s sum = %s;", type, neutral(t->op));
-    if (deep) {
-      LINE("const long long element = blockIdx.x - %lldu;", (long long)first);
-    } else {
-      LINE("const long long element = (long long)(blockIdx.x - %lldu) * %d + threadIdx.x;", (long long)first,
-           POINTS_BLOCK);
-      LINE("if (element >= %lld) return;", (long long)t->elements);
-    }
-    MuseStr access = {0};
-    declare_partial_access(m, t, &access);
-    LINE("#pragma unroll 8");
-    LINE("for (int task = %s; task < %lld; task += %d) sum = %s::of(sum, %s);", deep ? "threadIdx.x" : "0",
-         (long long)parts_of(m, t), deep ? POINTS_BLOCK : 1, of, muse_str_text(&access));
-    muse_str_free(&access);
-    if (deep) {
-      LINE("sum = across_lanes<%s, 32>(sum);", of);
-      LINE("__shared__ %s all[%d];", type, POINTS_BLOCK / 32);
-      LINE("if (threadIdx.x %% 32 == 0) all[threadIdx.x / 32] = sum;");
-      LINE("__syncthreads();");
-      LINE("if (threadIdx.x > 0) return;");
-      LINE("sum = across_warps<%s, %d>(all);", of, POINTS_BLOCK / 32);
-    }
-    for (int o = 0; o < yield_of(m)->n_operands; o++)
-      if (yield_of(m)->operands[o] == t->op->results[0]) LINE("r%d[element] = sum;", o);
-    close_block(m);
-    first += count;
-  }
-  m->body.depth = 0;
-  LINE("}\n");
-}
-
 // ---- the whole ----
 
 static MuseStatus check_results(Map *m) {
@@ -869,21 +749,24 @@ MuseStatus muse_emit_cuda_map(MuseCudaEmitter *e) {
     return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d reductions", e->name, MAX_REDUCTIONS);
   if (yield_of(m)->n_operands > MAX_STORED)
     return muse_error(e->diag, MUSE_ERR_FAILED, "kernel %s has more than %d results", e->name, MAX_STORED);
-  e->launches->workspace_bytes = place_partials(m);
   MUSE_TRY(check_results(m));
   for (int i = 0; i < yield_of(m)->n_operands; i++) m->has_rows |= is_row(m, yield_of(m)->operands[i]);
   find_phases(m);
   muse_cuda_body_create(&m->body, e->kernel, m->domain.shape, m->domain.dropped, e->out, e->diag);
   m->V = m->body.vector = choose_vector(m);
   if (m->domain.flat && m->n_terminals) {
+    cut_tasks(m);
+    e->launches->workspace_bytes = place_partials(m);
     emit_flat(m);
   } else if (m->n_red == 0 && !m->has_rows) {
     emit_points(m);
   } else {
     cut_rows(m);
+    cut_tasks(m);
+    e->launches->workspace_bytes = place_partials(m);
     emit_rows(m);
   }
-  if (m->n_terminals) emit_combination(m);
+  if (m->n_terminals) muse_cuda_map_combine(m);
   muse_cuda_body_destroy(&m->body);
   return m->body.status;
 }

@@ -62,10 +62,10 @@ def bitlinear_forward(x, norm, trits_t, scale):
 
 
 class BitLinear(torch.autograd.Function):
-    """int8 forward, bf16 gradients straight through."""
+    """int8 forward, bf16 gradients straight through; that of the trits goes to the latent matrix."""
 
     @staticmethod
-    def forward(ctx, x, norm, trits, scale):
+    def forward(ctx, x, norm, latent, trits, scale):
         h = rms_norm(x, norm)
         q, a = quantise(h)
         ctx.save_for_backward(x, norm, trits, scale, q, a)
@@ -80,7 +80,7 @@ class BitLinear(torch.autograd.Function):
         r = torch.rsqrt(xf.pow(2).mean(-1, keepdim=True) + 1e-6)
         g = dh.float() * norm
         dx = r * g - xf * (r ** 3) * (g * xf).mean(-1, keepdim=True)
-        return dx.to(BF16), (dh.float() * xf * r).sum(0), dw, None
+        return dx.to(BF16), (dh.float() * xf * r).sum(0), dw, None, None
 
 
 def bitlinear():
@@ -101,21 +101,10 @@ def bitlinear():
     norm.requires_grad_()
     latent = w.clone()
 
-    # dw is the gradient of the latent weight; it is made and thrown away as an optimizer would take it.
-    class WithLatent(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, norm, latent, trits, scale):
-            return BitLinear.forward(ctx, x, norm, trits, scale)
-
-        @staticmethod
-        def backward(ctx, dy):
-            dx, dnorm, dw, _ = BitLinear.backward(ctx, dy)
-            return dx, dnorm, dw, None, None
-
     latent.requires_grad_()
 
     def forward(x, norm, latent, trits, scale):
-        return WithLatent.apply(x, norm, latent, trits, scale)
+        return BitLinear.apply(x, norm, latent, trits, scale)
 
     for how, f in (('eager', forward), ('torch.compile', torch.compile(forward))):
         report(f'BitLinear forward + backward, bf16 gradients, {how}',
