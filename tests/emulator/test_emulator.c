@@ -29,8 +29,9 @@ static const Case cases[] = {
      "#define MOVE(TYPE, x) asm volatile(\"mov.\" TYPE \" %0, %%tid.x;\" : \"=r\"(x))\n"
      "unsigned x; MOVE(\"u32\", x); out[threadIdx.x] = x + 5;", 0, 0, 5, 68},
     {"a copy is there when it is waited for",
-     "__shared__ uint4 s; unsigned at = (unsigned)__cvta_generic_to_shared(&s); out[threadIdx.x] = 3; __syncthreads();\n"
-     "asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" :: \"r\"(at), \"l\"(out), \"r\"(16) : \"memory\");\n"
+     "__shared__ uint4 s; unsigned at = (unsigned)__cvta_generic_to_shared(&s); out[threadIdx.x] = 3;\n"
+     "__syncthreads();\n"
+     "asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16, %2;\" :: \"r\"(at), \"l\"(out), \"r\"(16));\n"
      "asm volatile(\"cp.async.commit_group;\"); unsigned before = s.x;\n"
      "asm volatile(\"cp.async.wait_group %0;\" :: \"n\"(0)); __syncthreads(); out[threadIdx.x] = s.x + (before == 3);",
      0, 0, 4, 3}, // the thread that comes last to a barrier goes on first, and finds nothing; the others find its copy
