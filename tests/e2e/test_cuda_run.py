@@ -188,9 +188,9 @@ class Training(Model):
 
     def test_streams(self):
         """Kernels beside each other: the bits of one after another."""
-        for name in ('bitnet-mixed', 'accumulation', 'adafactor'):
+        for name in ('bitnet-mixed', 'adafactor') if IS_SOFTWARE else ('bitnet-mixed', 'accumulation', 'adafactor'):
             plan = self.make(name)
-            for streams in (1, 2, 4, 8):
+            for streams in (1, 4) if IS_SOFTWARE else (1, 2, 4, 8):
                 self.train(plan, '-o', self.path(f'{name}-{streams}'), '--streams', streams)
                 self.assertEqual(self.final(f'{name}-{streams}'), self.final(f'{name}-1'), f'{name}, {streams} streams')
 
@@ -312,4 +312,5 @@ if __name__ == '__main__':
     if '--write-reference' in sys.argv:
         write_reference(sys.argv[sys.argv.index('--write-reference') + 1])
     else:
-        programs.main(sys.argv[1:])
+        # Without reference cases there are no tests of theirs that could be named.
+        programs.main([n for n in sys.argv[1:] if test_golden.CASES or not n.startswith('Golden.')])

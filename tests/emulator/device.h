@@ -187,6 +187,10 @@ template <class T> static EMU T emu_load_shared(unsigned address) {
 }
 
 // ---- PTX ----
+// A function that is never called may hold an instruction that the architecture lacks.
+static EMU void emu_needs(int arch) {
+  if (__CUDA_ARCH__ < arch) emu_host->fail("an instruction that this architecture does not have");
+}
 template <class D, class S> static EMU void emu_set(D &to, S from) { to = emu_bits<D>(from); }
 
 static EMU float emu_from_f16(unsigned short bits) {
@@ -213,10 +217,17 @@ static EMU unsigned short emu_to_bf16(float x) {
 
 PTX1(cvt_f32_f16, unsigned short x) { emu_set(d, emu_from_f16(x)); }
 PTX1(cvt_rn_f16_f32, float x) { emu_set(d, emu_to_f16(x)); }
-PTX1(cvt_rn_bf16_f32, float x) { emu_set(d, emu_to_bf16(x)); }
-PTX1(cvt_rn_f16x2_f32, float high, float low) { emu_set(d, (unsigned)emu_to_f16(high) << 16 | emu_to_f16(low)); }
-PTX1(cvt_rn_bf16x2_f32, float high, float low) { emu_set(d, (unsigned)emu_to_bf16(high) << 16 | emu_to_bf16(low)); }
+PTX1(cvt_rn_bf16_f32, float x) { emu_needs(800), emu_set(d, emu_to_bf16(x)); }
+PTX1(cvt_rn_f16x2_f32, float high, float low) {
+  emu_needs(800);
+  emu_set(d, (unsigned)emu_to_f16(high) << 16 | emu_to_f16(low));
+}
+PTX1(cvt_rn_bf16x2_f32, float high, float low) {
+  emu_needs(800);
+  emu_set(d, (unsigned)emu_to_bf16(high) << 16 | emu_to_bf16(low));
+}
 PTX1(fma_rn_bf16x2, unsigned x, unsigned y, unsigned z) {
+  emu_needs(800);
   unsigned result = 0; // the sum is exact in double, or too far from a half for the second rounding to matter
   for (int i = 0; i < 32; i += 16)
     result |= (unsigned)emu_to_bf16((float)((double)emu_from_bf16(x >> i) * emu_from_bf16(y >> i) +
@@ -231,9 +242,11 @@ PTX1(mul_rn_f16x2, unsigned x, unsigned y) {
   emu_set(d, result);
 }
 PTX1(max_NaN_f32, float x, float y) {
+  emu_needs(800);
   emu_set(d, x != x || y != y ? 0x7fffffffu : __float_as_uint(x > y || (x == y && !__builtin_signbit(x)) ? x : y));
 }
 PTX1(min_NaN_f32, float x, float y) {
+  emu_needs(800);
   emu_set(d, x != x || y != y ? 0x7fffffffu : __float_as_uint(x < y || (x == y && __builtin_signbit(x)) ? x : y));
 }
 // Zero in place of denormals. (The GPU's error is up to 2 units in the last place.)
@@ -265,19 +278,19 @@ template <class T> static EMU void ptx_st_shared_v4_u32(unsigned address, T x, T
   const T v[4] = {x, y, z, w};
   __builtin_memcpy(emu_shared_at(address, 16), v, 16);
 }
-#if __CUDA_ARCH__ >= 800
 static EMU void ptx_cp_async_cg_shared_global(unsigned to, const void *from, unsigned bytes, unsigned from_bytes) {
+  emu_needs(800);
   if ((emu_size)from % 16 && from_bytes) emu_host->fail("cp.async from an address that is not aligned to 16 bytes");
   emu_host->copy_later(emu_shared_at(to, 16), from, bytes, from_bytes);
 }
 static EMU void ptx_cp_async_ca_shared_global(unsigned to, const void *from, unsigned bytes, unsigned from_bytes) {
+  emu_needs(800);
   if ((emu_size)from % bytes && from_bytes) emu_host->fail("cp.async from an address that is not aligned to its size");
   emu_host->copy_later(emu_shared_at(to, bytes), from, bytes, from_bytes);
 }
-PTX0(cp_async_commit_group) { emu_host->copy_commit(); }
-static EMU void ptx_cp_async_wait_group(unsigned pending) { emu_host->copy_wait(pending); }
+PTX0(cp_async_commit_group) { emu_needs(800), emu_host->copy_commit(); }
+static EMU void ptx_cp_async_wait_group(unsigned pending) { emu_needs(800), emu_host->copy_wait(pending); }
 PTX0(cp_async_wait_all) { emu_host->copy_commit(), emu_host->copy_wait(0); }
-#endif
 
 // Barriers
 static EMU void ptx_bar_sync(unsigned id, unsigned threads) { emu_host->barrier(id, threads); }
@@ -306,10 +319,10 @@ static EMU void ptx_ldmatrix_sync_aligned_m8n8_x4_trans_shared_b16(T &x, T &y, T
                 {emu_bits<unsigned>(b0), emu_bits<unsigned>(b1)},                                                     \
                 {emu_bits<unsigned>(c0), emu_bits<unsigned>(c1), emu_bits<unsigned>(c2), emu_bits<unsigned>(c3)},     \
                 {0}, SIGNED_A, SIGNED_B};                                                                             \
+    emu_needs(800);                                                                                                   \
     emu_host->warp(EMU_WARP_MMA + KIND, 0xffffffffu, &m);                                                             \
     emu_set(d0, m.d[0]), emu_set(d1, m.d[1]), emu_set(d2, m.d[2]), emu_set(d3, m.d[3]);                               \
   }
-#if __CUDA_ARCH__ >= 800
 EMU_MMA_4(m16n8k16_row_col_f32_bf16_bf16_f32, EMU_MMA_BF16_K16, 0, 0)
 EMU_MMA_4(m16n8k16_row_col_f32_f16_f16_f32, EMU_MMA_F16_K16, 0, 0)
 EMU_MMA_4(m16n8k8_row_col_f32_tf32_tf32_f32, EMU_MMA_TF32_K8, 0, 0)
@@ -317,7 +330,6 @@ EMU_MMA_4(m16n8k32_row_col_s32_s8_s8_s32, EMU_MMA_BYTES_K32, 1, 1)
 EMU_MMA_4(m16n8k32_row_col_s32_u8_s8_s32, EMU_MMA_BYTES_K32, 0, 1)
 EMU_MMA_4(m16n8k32_row_col_s32_s8_u8_s32, EMU_MMA_BYTES_K32, 1, 0)
 EMU_MMA_4(m16n8k32_row_col_s32_u8_u8_s32, EMU_MMA_BYTES_K32, 0, 0)
-#endif
 template <class D, class A, class B, class C>
 static EMU void ptx_mma_sync_aligned_m16n8k8_row_col_f32_f16_f16_f32(D &d0, D &d1, D &d2, D &d3, A a0, A a1, B b0, C c0,
                                                                      C c1, C c2, C c3) {

@@ -2,8 +2,8 @@
 // poisoned results and workspace, two runs with the same bits, and in place wherever that is allowed. Without a driver
 // or NVRTC it says so and exits 77 (skipped).
 //
-//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [--variant=N] [--write-for=sm_86] [cases[:FAMILY]]
-//     [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
+//   cuda-device [--nvrtc=PATH] [--threads=N] [--only=TEXT] [--except=TEXT] [--variant=N] [--write-for=sm_86]
+//     [cases[:FAMILY]] [random FIRST N] [CONFIG.yaml [KEY=VALUE...]] [bench[:FAMILY]]
 #include "compiler/emit_cuda.h"
 #include "compiler/nvrtc.h"
 #include "ir/base/checked.h"
@@ -43,7 +43,7 @@ static void must(int result, const char *what) {
 
 static _Atomic int next_batch, compile_failures;
 static int n_cases;
-static const char *only; // cases whose name has this in it
+static const char *only, *except; // cases whose name has, or has not, this in it
 
 static int wanted_variant; // of kernels that have it; others take their last
 
@@ -460,6 +460,7 @@ int main(int argc, char **argv) {
   for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
     if (strncmp(argv[first], "--nvrtc=", 8) == 0) path = argv[first] + 8;
     if (strncmp(argv[first], "--only=", 7) == 0) only = argv[first] + 7;
+    if (strncmp(argv[first], "--except=", 9) == 0) except = argv[first] + 9;
     if (strncmp(argv[first], "--write-for=", 12) == 0) other = argv[first] + 12;
     if (strncmp(argv[first], "--threads=", 10) == 0) n_threads = atoi(argv[first] + 10);
     if (strncmp(argv[first], "--variant=", 10) == 0) wanted_variant = atoi(argv[first] + 10);
@@ -507,7 +508,7 @@ int main(int argc, char **argv) {
     CudaModule *module;
     must(cuda->module_load(&module, cubins[b].data), "loading a cubin");
     for (int i = b * BATCH; i < n_cases && i < (b + 1) * BATCH; i++) {
-      if (only && !strstr(cases[i].name, only)) continue;
+      if ((only && !strstr(cases[i].name, only)) || (except && strstr(cases[i].name, except))) continue;
       if (first_bench >= 0 && i >= first_bench) bench_case(i, module, peak);
       else if (check_case(i, module)) passed++;
       else failed++;
