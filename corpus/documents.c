@@ -68,7 +68,8 @@ MuseStatus muse_documents_open(const char *path, MuseFileKind kind, const MuseDo
     if (status == MUSE_OK)
       status = muse_parquet_select(d->parquet, form->record->columns, form->record->n_columns, diag);
   } else if (!(d->stream = muse_unpack_open(path))) {
-    status = muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", path, strerror(errno));
+    status = muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", path,
+                        errno == EINVAL ? "it is no regular file" : strerror(errno));
   }
   if (status == MUSE_OK) *out_documents = d;
   else muse_documents_close(d);
@@ -138,6 +139,10 @@ static MuseDocumentVerdict next_line(MuseDocuments *d, const char **out_line, si
       memmove(d->buffer.data, d->buffer.data + d->at, left);
       d->buffer.len = left;
       d->at = 0;
+    }
+    if (too_large && d->form->stop && *d->form->stop) {
+      d->ended = true;
+      return MUSE_DOCUMENT_TOO_LARGE;
     }
     if (left > limit) too_large = true, muse_str_clear(&d->buffer), left = 0;
     searched = left;

@@ -3,6 +3,8 @@
 
 #include "corpus/record.h"
 
+#include <signal.h>
+
 // The documents of a file: every line of a JSONL file, every row of a Parquet file, or the whole of a text file. JSONL
 // and text files may be gzip- or zstd-compressed.
 
@@ -29,6 +31,7 @@ typedef struct MuseDocumentForm {
   const MuseRecordForm *record; // of JSONL and Parquet
   const char *encoding;         // of text files: see muse_text_to_utf8
   uint64_t max_bytes;           // of a document; of a line, twice as much and a bit
+  volatile sig_atomic_t *stop;  // set: a line without end is given up; NULL: none
 } MuseDocumentForm;
 
 typedef struct MuseDocuments MuseDocuments;

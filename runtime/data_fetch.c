@@ -237,7 +237,7 @@ static MuseStatus fetch_rows(Fetch *f, bool *out_available, MuseDiag *diag) {
 // ---- files
 
 static MuseStatus file_into_shard(Fetch *f, const char *path, MuseFileKind kind, MuseDiag *diag) {
-  MuseDocumentForm form = {&f->set->form, NULL, MAX_DOCUMENT};
+  MuseDocumentForm form = {&f->set->form, NULL, MAX_DOCUMENT, f->options->stop};
   MuseDocuments *documents;
   MuseStr text = {0};
   MUSE_TRY(muse_documents_open(path, kind, &form, &documents, diag));

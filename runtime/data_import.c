@@ -251,7 +251,7 @@ MuseStatus muse_data_import(const MuseImportOptions *o, FILE *out, MuseDiag *dia
   if (o->form) status = muse_record_form_template(o->form, (MuseLoc){0}, arena, &im.record, diag);
   else muse_record_form_column(o->column, arena, &im.record);
   if (status == MUSE_OK) {
-    im.form = (MuseDocumentForm){&im.record, o->encoding, o->max_document};
+    im.form = (MuseDocumentForm){&im.record, o->encoding, o->max_document, o->stop};
     size_t n = strlen(o->output);
     while (n > 1 && o->output[n - 1] == '/') n--;
     muse_str_appendf(&im.folder, "%.*s.%ld.tmp", (int)n, o->output, (long)getpid());

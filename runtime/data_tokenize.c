@@ -285,7 +285,7 @@ static MuseStatus queue_records(Job *job, const char *path, uint64_t n_passed, M
   if (muse_tokenizer_max_text(job->tokenizer) < limit) limit = muse_tokenizer_max_text(job->tokenizer);
   MuseRecordForm record = {
       .columns = {"text"}, .required = {true}, .n_columns = 1, .parts = {{NULL, 0, 0, 0}}, .n_parts = 1};
-  MuseDocumentForm form = {&record, NULL, limit};
+  MuseDocumentForm form = {&record, NULL, limit, job->options->stop};
   MuseDocuments *documents;
   MUSE_TRY(muse_documents_open(path, MUSE_FILE_JSONL, &form, &documents, diag));
   static const MuseTextVerdict verdicts[MUSE_N_DOCUMENT_VERDICTS] = {

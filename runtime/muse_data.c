@@ -5,7 +5,6 @@
 #include "runtime/recipe.h"
 #include "runtime/signals.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,6 +173,8 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
     if (names.len != 1) status = muse_error(diag, MUSE_ERR_INPUT, "name one token set to inspect");
     else if (o.n_documents < 0 || o.max_tokens < 0 || (o.document < 0 && o.document != INT64_MIN))
       status = muse_error(diag, MUSE_ERR_INPUT, "--documents, --document and --max-tokens take numbers from 0 on");
+    else if (o.n_documents > 1000000)
+      status = muse_error(diag, MUSE_ERR_INPUT, "--documents takes a number up to 1000000");
     else o.name = names.data[0], status = muse_data_inspect(&o, stdout, diag);
   }
   muse_text_list_free(&names);
@@ -232,7 +233,6 @@ static const MuseProgram program = {"muse-data", "Gets text, makes token sets, s
 
 int main(int argc, char **argv) {
   muse_program_start();
-  signal(SIGXFSZ, SIG_IGN); // a file that grows beyond a limit is a failed write, with its sentence
   MuseDiag *diag = muse_diag_create();
   return muse_program_end(muse_program_run(&program, argc, argv, diag), diag);
 }

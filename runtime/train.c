@@ -123,7 +123,9 @@ static MuseStatus lock_run(MuseTraining *t, MuseDiag *diag) {
   muse_str_appendf(&path, "%s/.lock", t->run_dir);
   t->lock = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   MuseStatus status = MUSE_OK;
-  if (t->lock < 0) status = muse_error(diag, MUSE_ERR_FAILED, "cannot open '%s': %s", path.data, strerror(errno));
+  if (t->lock < 0)
+    status = muse_error(diag, errno == EISDIR ? MUSE_ERR_INPUT : MUSE_ERR_FAILED,
+                        "cannot open '%s': %s", path.data, strerror(errno));
   else if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
     status = muse_error(diag, MUSE_ERR_INPUT,
                         "another muse-run trains in '%s'; wait for it, or take another folder with -o", t->run_dir);

@@ -216,6 +216,8 @@ static MuseStatus make_one_dir(const char *path, unsigned mode, MuseDiag *diag) 
   if (stat(path, &info) == 0) {
     if (S_ISDIR(info.st_mode)) return MUSE_OK;
     code = ENOTDIR;
+  } else if (code == EEXIST) { // a link that leads nowhere, or around
+    code = errno;
   }
   return io_error(diag, "create the directory", path, code);
 }

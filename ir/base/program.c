@@ -5,6 +5,7 @@
 #include "ir/base/str.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,6 +81,7 @@ static MuseStatus print_forms(const MuseProgram *program, char *argument, MuseDi
 }
 
 void muse_program_start(void) {
+  signal(SIGXFSZ, SIG_IGN); // a file that grows beyond a limit is a failed write, with its sentence
   for (int fd = 0; fd <= 2; fd++) // opened the wrong way round: reading or writing fails, as it does when closed
     if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) _exit(MUSE_ERR_FAILED);
 }

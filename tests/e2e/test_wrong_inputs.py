@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 
 import programs
 from programs import Tensor, load, program, run, save, tokens
@@ -295,6 +296,94 @@ class WrongInputs(programs.Scratch):
             losses = [json.loads(line)['loss'] for line in done.stdout.splitlines()]
             self.assertLess(losses[-1], losses[0] - 0.8, mixer)
             self.assertTrue(run('muse-run', 'generate', plan, '--checkpoint', folder, '-n', 50).stdout.strip())
+
+    def refused_data(self, *args, says, status=2, **kwargs):
+        return self.refused('muse-data', *args, says=says, status=status, **kwargs)
+
+    def put(self, name, content=b'', size=None):
+        with open(self.path(name), 'wb') as f:
+            f.write(content)
+            if size:
+                f.truncate(size)  # a sparse file
+        return self.path(name)
+
+    def test_files_of_another_kind_and_size(self):
+        text, out, huge = self.put('t.txt', TEXT.encode()), self.path('z'), 1 << 40
+        os.symlink('loop', self.path('loop'))
+        os.symlink('nowhere', self.path('dangling'))
+        for made, expected in [('sparse', 'not UTF-8 text'), ('sparse.gz', 'not UTF-8 text')]:
+            self.refused_data('tokenize', self.put(made, size=huge), '-o', out, says=expected)
+        self.refused_data('import', self.path('sparse'), '-o', out, says='too large')
+        self.refused_data('import', self.put('sparse.parquet', size=huge), '-o', out, says='no sound Parquet file')
+        self.refused_data('tokenize', text, '-o', out, '-t', self.put('sparse.json', size=huge), says='larger than')
+        self.refused_data('tokenize', self.path('loop'), '-o', out, says='symbolic links')
+        self.refused_data('tokenize', text, '-o', self.path('loop', 'x'), says='symbolic links')
+        self.refused_data('tokenize', text, '-o', self.path('dangling', 'x'), says='No such file')
+        self.refused_data('tokenize', text, '-o', self.path('t.txt', 'x'), says='Not a directory')
+        self.refused_data('tokenize', text, '-o', self.path('n' * 300), says='File name too long')
+        self.refused_data('import', '/dev/zero', '-o', out, says='no regular file')
+        self.refused_data('tokenize', '/dev/null', '-o', out, says='1 unreadable')
+        self.refused_data('tokenize', self.put('u16.txt', TEXT.encode('utf-16')), '-o', out, says='not UTF-8 text')
+        self.refused_data('import', self.path('u16.txt'), '-o', out, '--encoding', 'klingon', says='iconv -l')
+        self.refused_data('inspect', self.data_of('odd.bin', b'x'), says='bytes instead of')
+        self.refused_data('inspect', self.data_of('more.bin', b'', size=huge), says='bytes instead of')
+        os.mkdir(self.path('.z.partial'))
+        os.symlink(text, self.path('.z.partial', 'bin'))  # is not followed
+        self.refused_data('tokenize', text, '-o', out, says='symbolic links')
+        with open(text, encoding='utf-8') as f:
+            self.assertEqual(f.read(), TEXT)
+        self.assertFalse(glob.glob(self.path('z*')))
+        for name, says, args in [('sparse.plan', 'larger than', ['generate']), ('sparse.yaml', 'larger than', ['train']),
+                                 ('sparse.safetensors', 'not valid JSON', ['eval', self.plan_path, '--data', self.data, '-p'])]:
+            self.refused('muse-run', *args, self.put(name, size=huge), says=says)
+        self.refused('musec', self.put('u16.yaml', CONFIG.encode('utf-16')), '-o', out, says='not UTF-8')
+
+    def data_of(self, name, more, size=None):
+        """A copy of the token set whose .bin is longer."""
+        shutil.copy(self.data + '.idx', self.path(name[:-4] + '.idx'))
+        with open(self.data + '.bin', 'rb') as f:
+            self.put(name, f.read() + more, size)
+        return self.path(name[:-4])
+
+    def test_numbers_of_muse_data(self):
+        text, out = self.put('t.txt', TEXT.encode()), self.path('z')
+        for option, value in [('--max-document', '99999999999999999999GB'), ('--max-document', '18446744073709551616'),
+                              ('--max-document', '-1'), ('--save-interval', 'nan'), ('--save-interval', '-1'),
+                              ('--max-tokens', '99999999999999999999'), ('--threads', '1e3')]:
+            self.refused_data('tokenize', text, '-o', out, f'{option}={value}', says=option)
+        for option, value in [('--validation', 'nan'), ('--validation', '1'), ('--max-documents', '-1')]:
+            self.refused_data('import', text, '-o', out, f'{option}={value}', says=option)
+        self.refused_data('import', text, '-o', out, '--validation', '0.9999999', says='--validation 0')
+        self.refused_data('inspect', self.data, '-n', '99999999999', says='--documents')
+        self.assertEqual(os.listdir(self.dir), ['t.txt'])
+
+    def test_a_line_without_end_can_be_stopped(self):
+        endless = self.put('endless.jsonl', size=1 << 40)
+        for command in ('tokenize', 'import'):
+            p = subprocess.Popen([program('muse-data'), command, endless, '-o', self.path('z')], stderr=subprocess.PIPE,
+                                 text=True)
+            self.addCleanup(p.kill)
+            while not glob.glob(self.path('.z.partial')) and not glob.glob(self.path('z.*')):
+                self.assertIsNone(p.poll())
+            time.sleep(0.2)
+            p.send_signal(signal.SIGINT)
+            _, err = p.communicate(timeout=60)
+            self.assertEqual(p.returncode, 75, err)
+            self.assertEqual(os.listdir(self.dir), ['endless.jsonl'])
+
+    def test_no_space_and_no_home(self):
+        limited = ['sh', '-c', 'ulimit -f 20; exec "$@"', 'sh', program('muse-run'), 'train', self.plan_path, '--data',
+                   self.data, '-o', self.path('run'), '-q', '--no-cache']
+        done = subprocess.run(limited, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn('File too large', done.stderr)
+        self.assertFalse(glob.glob(self.path('run', 'step-*')))
+        env = {k: v for k, v in os.environ.items() if k not in ('HOME', 'XDG_CACHE_HOME', 'MUSE_CACHE_DIR')}
+        done = run('muse-run', 'generate', self.plan_path, '-n', 2, '-q', env=env)
+        self.assertIn('HOME is not set', done.stderr)
+        closed = subprocess.run(['sh', '-c', 'exec "$@" >&-', 'sh', program('muse-data'), 'inspect', self.data],
+                                stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual((closed.returncode, closed.stderr.count('error: ')), (1, 1))
 
 
 if __name__ == '__main__':
