@@ -4,7 +4,7 @@
 #define MUSE_TESTS_EMULATOR_ABI_H
 
 enum {
-  EMU_STACK = 1 << 18, // bytes of a thread's stack, and what it is aligned to; EmuThread lies at its lowest address
+  EMU_STACK = 1 << 18, // bytes of a thread's stack, and what it is aligned to
   EMU_SHARED_BEGIN = 1024, // address in shared memory of the first byte that a block has
   EMU_SHARED_WINDOW = 1 << 19 // shared memory of the blocks of a cluster lies so far apart
 };
@@ -39,7 +39,9 @@ typedef struct EmuMma {
   unsigned char a_is_signed, b_is_signed;
 } EmuMma;
 
-struct EmuThread;
+// EmuThread lies in the first page of the stack; not at the same place of all pages, which would share a set of the cache.
+#define EMU_THREAD_AT(STACK) ((STACK) + ((STACK) / EMU_STACK % 32 * 128))
+
 typedef struct EmuHost {
   void (*barrier)(unsigned id, unsigned threads); // 0 threads: the whole block
   void (*warp)(unsigned kind, unsigned mask, void *operands);

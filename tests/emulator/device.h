@@ -22,7 +22,8 @@ static EMU EmuThread *emu_self() {
 #else
   sp = (emu_size)__builtin_frame_address(0);
 #endif
-  return (EmuThread *)(sp & ~(emu_size)(EMU_STACK - 1));
+  sp &= ~(emu_size)(EMU_STACK - 1);
+  return (EmuThread *)EMU_THREAD_AT(sp);
 }
 #define threadIdx (emu_self()->index)
 #define blockIdx (emu_self()->block->index)

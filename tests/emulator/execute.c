@@ -30,7 +30,7 @@ typedef struct Copy { // of cp.async, done when it is waited for
   unsigned bytes, from_bytes, group;
 } Copy;
 
-struct Fiber { // at the lowest address of a stack
+struct Fiber { // in the first page of a stack
   EmuThread thread;
   Worker *worker;
   Fiber *next;  // of those that wait at the same barrier
@@ -42,9 +42,11 @@ struct Fiber { // at the lowest address of a stack
 #ifdef OWN_SWITCH
   void *sp;
 #else
-  ucontext_t context;
+  ucontext_t *context;
 #endif
 };
+
+_Static_assert(sizeof(struct Fiber) <= 128, "see EMU_THREAD_AT");
 
 typedef struct Barrier {
   unsigned arrived, expected;
@@ -99,6 +101,11 @@ __asm__(".text\n"
         ".size emu_switch, .-emu_switch\n");
 #endif
 
+static Fiber *fiber_on(uintptr_t stack) { return (Fiber *)EMU_THREAD_AT(stack); }
+static Fiber *fiber_of(const Worker *w, int number) {
+  return fiber_on((uintptr_t)w->stacks + (uintptr_t)number * EMU_STACK);
+}
+
 static Fiber *self(void) {
 #ifdef OWN_SWITCH
   uintptr_t sp;
@@ -106,14 +113,14 @@ static Fiber *self(void) {
 #else
   const uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
 #endif
-  return (Fiber *)(sp & ~(uintptr_t)(EMU_STACK - 1));
+  return fiber_on(sp & ~(uintptr_t)(EMU_STACK - 1));
 }
 
 static void change(Fiber *from, Fiber *to, Worker *w) { // to NULL: to the worker
 #ifdef OWN_SWITCH
   emu_switch(from ? &from->sp : &w->sp, to ? to->sp : w->sp);
 #else
-  swapcontext(from ? &from->context : &w->context, to ? &to->context : &w->context);
+  swapcontext(from ? from->context : &w->context, to ? to->context : &w->context);
 #endif
 }
 
@@ -151,7 +158,7 @@ static void begin(void) {
 }
 
 static void prepare(Fiber *f) {
-  unsigned char *top = (unsigned char *)f + EMU_STACK;
+  unsigned char *bottom = f->worker->stacks + (size_t)f->number * EMU_STACK, *top = bottom + EMU_STACK;
 #ifdef OWN_SWITCH
   // Stacks at multiples of a power of two would share the same few sets of the caches.
   void **sp = (void **)(void *)(top - 64 - f->number % 61 * 192);
@@ -160,11 +167,12 @@ static void prepare(Fiber *f) {
   for (int i = 0; i < 6; i++) *--sp = NULL;
   f->sp = sp;
 #else
-  getcontext(&f->context);
-  f->context.uc_stack.ss_sp = (unsigned char *)f + 2 * PAGE;
-  f->context.uc_stack.ss_size = (size_t)(top - (unsigned char *)f) - 2 * PAGE;
-  f->context.uc_link = NULL;
-  makecontext(&f->context, begin, 0);
+  if (!f->context && !(f->context = malloc(sizeof *f->context))) abort();
+  getcontext(f->context);
+  f->context->uc_stack.ss_sp = bottom + 2 * PAGE;
+  f->context->uc_stack.ss_size = (size_t)(top - bottom) - 2 * PAGE;
+  f->context->uc_link = NULL;
+  makecontext(f->context, begin, 0);
 #endif
 }
 
@@ -211,7 +219,7 @@ static void warp(unsigned kind, unsigned mask, void *operands) {
   m->arrived = 0;
   for (int l = 31; l >= 0; l--) {
     if (!(mask >> l & 1) || l == lane) continue;
-    Fiber *x = (Fiber *)(void *)(w->stacks + (size_t)(first + l) * EMU_STACK);
+    Fiber *x = fiber_of(w, first + l);
     x->lanes = 0;
     w->ready[w->n_ready++] = x;
   }
@@ -273,7 +281,7 @@ static void describe_deadlock(Worker *w) {
   char text[300] = "";
   int n = 0, waiting[BARRIERS + 1] = {0}, meeting = 0;
   for (int i = 0; i < w->n_threads; i++) {
-    const Fiber *f = (const Fiber *)(const void *)(w->stacks + (size_t)i * EMU_STACK);
+    const Fiber *f = fiber_of(w, i);
     waiting[f->waits_at]++;
     meeting += f->lanes != 0;
   }
@@ -288,7 +296,7 @@ static void describe_deadlock(Worker *w) {
 static void start_threads(Worker *w) {
   const EmuIndex size = w->launch->size;
   for (int i = w->n_threads - 1; i >= 0; i--) {
-    Fiber *f = (Fiber *)(void *)(w->stacks + (size_t)i * EMU_STACK);
+    Fiber *f = fiber_of(w, i);
     f->thread.index = (EmuIndex){(unsigned)i % size.x, (unsigned)i / size.x % size.y, (unsigned)i / size.x / size.y};
     f->thread.lane = (unsigned)i & 31u;
     f->thread.block = &w->block;
