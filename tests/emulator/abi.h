@@ -39,7 +39,7 @@ typedef struct EmuMma {
   unsigned char a_is_signed, b_is_signed;
 } EmuMma;
 
-// EmuThread lies in the first page of the stack; not at the same place of all pages, which would share a set of the cache.
+// EmuThread lies in the first page of the stack; not at one place of all pages, which would share a set of the cache.
 #define EMU_THREAD_AT(STACK) ((STACK) + ((STACK) / EMU_STACK % 32 * 128))
 
 typedef struct EmuHost {
