@@ -358,6 +358,7 @@ int muse_cuda_config_cases(const char *config, const char **overrides, MuseCudaC
         out[n].frobenius = 3e-3; // an f32 operand beside one of bf16 may be rounded
       if (muse_str_starts_with(muse_op_text(op, "skeleton"), "window_attention"))
         muse_cuda_window_values(&out[n], true);
+      else muse_cuda_scan_values(&out[n]);
       snprintf(out[n].name, sizeof out[n].name, "%.40s kernel %d",
                strrchr(config, '/') ? strrchr(config, '/') + 1 : config, n);
       n++;

@@ -52,6 +52,8 @@ int muse_cuda_window_cases(MuseCudaCase *out, int capacity);
 int muse_cuda_window_bench_cases(MuseCudaCase *out, int capacity);
 // Values and bounds of a kernel of windowed attention: directions of unit length, radii, documents.
 void muse_cuda_window_values(MuseCudaCase *c, bool documents);
+// The same for a kernel that is a scan, with documents; others are left alone.
+void muse_cuda_scan_values(MuseCudaCase *c);
 
 // The cases of the argument "cases" or "bench" (all families), "cases:NAME" or "bench:NAME" (one); -1 when `argument`
 // is none of these. The modules live until the process ends.

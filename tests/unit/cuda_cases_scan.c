@@ -66,6 +66,16 @@ static void fill_resolvent_documents(int operand, MuseTensor *t) {
   else fill_resolvent(operand, t);
 }
 
+void muse_cuda_scan_values(MuseCudaCase *c) {
+  switch (c->kernel->body->first->kind) {
+    case MUSE_OP_green_scan: c->fill = fill_green_documents; break;
+    case MUSE_OP_green_scan_grad: c->fill = fill_green_grad_documents; break;
+    case MUSE_OP_resolvent_scan:
+    case MUSE_OP_resolvent_scan_grad: c->fill = fill_resolvent_documents; break;
+    default: break;
+  }
+}
+
 // ---- cases ----
 
 static void add(MuseCudaCaseList *list, const char *skeleton, const char *label, double bound, const MuseStr *text,
