@@ -219,6 +219,7 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
   MUSE_TRY(muse_check_option(a->check, &check, diag));
   if (a->repeats < 1 || a->top < 0)
     return muse_error(diag, MUSE_ERR_INPUT, "--repeats takes a number from 1 on, --top one from 0 on");
+  MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   if (a->function) {
     if (!muse_executor_has_function(s->executor, a->function))

@@ -64,6 +64,8 @@ typedef struct MuseCheckpoint MuseCheckpoint;
 // passed over leaves a warning in diag that says what is wrong with it. MUSE_ERR_INPUT when there is none.
 MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoint, MuseDiag *diag);
 void muse_checkpoint_close(MuseCheckpoint *checkpoint); // NULL is allowed
+// Refuses, without reading it, a `path` that is no checkpoint and holds none.
+MuseStatus muse_checkpoint_check(const char *path, MuseDiag *diag);
 bool muse_checkpoint_exists(const char *dir); // at least one step-N is there
 
 const char *muse_checkpoint_path(const MuseCheckpoint *checkpoint); // DIR/step-N

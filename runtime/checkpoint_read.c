@@ -84,6 +84,19 @@ static bool is_checkpoint(const char *path) {
   return is;
 }
 
+static MuseStatus no_checkpoint(const char *path, MuseDiag *diag) {
+  return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds no checkpoint (no folder step-N)", path);
+}
+
+MuseStatus muse_checkpoint_check(const char *path, MuseDiag *diag) {
+  if (is_checkpoint(path)) return MUSE_OK;
+  MuseSteps steps;
+  MUSE_TRY(muse_checkpoint_list(path, &steps, diag));
+  bool empty = steps.len == 0;
+  muse_vec_free(&steps);
+  return empty ? no_checkpoint(path, diag) : MUSE_OK;
+}
+
 MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoint, MuseDiag *diag) {
   *out_checkpoint = NULL;
   if (is_checkpoint(path)) return open_one(path, out_checkpoint, diag);
@@ -102,7 +115,7 @@ MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoin
   }
   muse_vec_free(&steps);
   if (*out_checkpoint) return MUSE_OK;
-  if (n_steps == 0) return muse_error(diag, MUSE_ERR_INPUT, "'%s' holds no checkpoint (no folder step-N)", path);
+  if (n_steps == 0) return no_checkpoint(path, diag);
   return muse_error(diag, MUSE_ERR_INPUT, "none of the %zu checkpoints in '%s' can be used; the warnings say why",
                     n_steps, path);
 }

@@ -1,5 +1,6 @@
 // muse-data import: files -> documents -> (normalise, drop duplicates, choose a side by the hash) -> shards.
-// Everything goes to a folder beside the output, which is put in its place at the end.
+// Everything goes to a folder beside the output, which is put in its place at the end. A call that was killed leaves that
+// folder (.NAME.PID.tmp beside NAME) and perhaps what was there before it (.NAME.PID.old); the next one cleans up.
 #include "corpus/documents.h"
 #include "corpus/encoding.h"
 #include "corpus/seen.h"
@@ -8,10 +9,13 @@
 #include "runtime/data_commands.h"
 #include "runtime/text_files.h"
 
-#include <errno.h>
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,7 +29,9 @@ typedef struct Import {
   const MuseImportOptions *options;
   MuseDocumentForm form;
   MuseRecordForm record;
+  MuseStr output;                 // without slashes at the end
   MuseStr folder;                 // what becomes the output
+  int lock;                       // the folder, held while this call works; -1: not yet
   MuseShard shards[N_SIDES];
   bool open[N_SIDES];
   int n_shards[N_SIDES];
@@ -206,11 +212,23 @@ static bool is_there(const char *path) {
   return n > 2; // an empty folder is no result
 }
 
+static const char *name_in(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+// FOLDER/.NAME.PID.ending of an output FOLDER/NAME: a name that tokenize leaves out, and that nobody gives by hand.
+static void beside(const char *output, const char *ending, MuseStr *out) {
+  const char *name = name_in(output);
+  muse_str_append_n(out, output, (size_t)(name - output));
+  muse_str_appendf(out, ".%s.%ld.%s", name, (long)getpid(), ending);
+}
+
 // Puts the folder in the place of the output; an old one moves aside first, and back when that fails.
 static MuseStatus put_in_place(const Import *im, MuseDiag *diag) {
-  const char *output = im->options->output;
+  const char *output = im->output.data;
   MuseStr old = {0};
-  muse_str_appendf(&old, "%s.%ld.old", output, (long)getpid());
+  beside(output, "old", &old);
   bool moved = rename(output, old.data) == 0;
   MuseStatus status = MUSE_OK;
   if (rename(im->folder.data, output) != 0) {
@@ -224,8 +242,62 @@ static MuseStatus put_in_place(const Import *im, MuseDiag *diag) {
   return status;
 }
 
-static MuseStatus run_import(Import *im, MuseDiag *diag) {
+// The ending of a name .NAME.PID.tmp or .NAME.PID.old beside NAME, and the PID; NULL: another name.
+static const char *leftover_ending(const char *name, const char *entry, long *out_pid) {
+  size_t n = strlen(name);
+  if (*entry++ != '.' || strncmp(entry, name, n) != 0 || entry[n] != '.') return NULL;
+  if (entry[n + 1] < '1' || entry[n + 1] > '9') return NULL;
+  char *end;
+  *out_pid = strtol(entry + n + 1, &end, 10);
+  return muse_str_eq(end, ".tmp") || muse_str_eq(end, ".old") ? end : NULL;
+}
+
+// Whether the call that made it is gone: its process is (this one's number may have been another's), and nobody holds
+// the folder (a process elsewhere, on a shared disk, has a number that says nothing here).
+static bool is_abandoned(const char *path, long pid) {
+  if (pid != (long)getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH)) return false;
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool free_now = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+  close(fd);
+  return free_now;
+}
+
+// What killed calls for the same output have left. One that was killed between its two renames has moved what was there
+// aside, and that comes back.
+static MuseStatus clean_up(const char *output, MuseDiag *diag) {
+  const char *name = name_in(output);
+  MuseStr parent = {0}, path = {0};
+  muse_str_append_n(&parent, name > output ? output : "./", name > output ? (size_t)(name - output) : 2);
+  DIR *dir = opendir(parent.data);
+  MuseStatus status = MUSE_OK;
+  long pid;
+  for (struct dirent *e; dir && status == MUSE_OK && (e = readdir(dir));) {
+    const char *ending = leftover_ending(name, e->d_name, &pid);
+    if (!ending) continue;
+    muse_str_clear(&path);
+    muse_str_appendf(&path, "%s%s", parent.data, e->d_name);
+    if (!is_abandoned(path.data, pid)) continue;
+    if (muse_str_eq(ending, ".old") && access(output, F_OK) != 0 && rename(path.data, output) == 0)
+      muse_note_at(diag, (MuseLoc){0}, "'%s' is what it was before an import that was killed", output);
+    else status = muse_remove_tree(path.data, diag);
+  }
+  if (dir) closedir(dir);
+  muse_str_free(&parent);
+  muse_str_free(&path);
+  return status;
+}
+
+static MuseStatus make_folder(Import *im, MuseDiag *diag) {
+  beside(im->output.data, "tmp", &im->folder);
   MUSE_TRY(muse_make_dirs(im->folder.data, 0777, diag));
+  im->lock = open(im->folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (im->lock >= 0) (void)flock(im->lock, LOCK_EX | LOCK_NB); // some network disks lock no folders: then the PID says it
+  return MUSE_OK;
+}
+
+static MuseStatus run_import(Import *im, MuseDiag *diag) {
+  MUSE_TRY(make_folder(im, diag));
   MuseStatus status = muse_text_walk(&im->options->inputs, &(MuseTextList){0}, import_file, im, diag);
   if (im->last_shown > 0) fputs("\r\033[K", stderr);
   if (status == MUSE_ERR_STOPPED) muse_error(diag, status, "stopped; '%s' is as it was before", im->options->output);
@@ -239,30 +311,40 @@ static MuseStatus run_import(Import *im, MuseDiag *diag) {
   return put_in_place(im, diag);
 }
 
-MuseStatus muse_data_import(const MuseImportOptions *o, FILE *out, MuseDiag *diag) {
-  Import im = {.options = o};
+static MuseStatus import_to(Import *im, MuseDiag *diag) {
+  const MuseImportOptions *o = im->options;
+  const char *output = im->output.data;
   struct stat st;
-  if (is_there(o->output) && (!o->replace || (lstat(o->output, &st) == 0 && !S_ISDIR(st.st_mode))))
+  MUSE_TRY(clean_up(output, diag));
+  if (is_there(output) && (!o->replace || (lstat(output, &st) == 0 && !S_ISDIR(st.st_mode))))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' is there already; take another -o%s", o->output,
                       o->replace ? ", for it is no folder" : ", or --force to replace it");
   MUSE_TRY(muse_encoding_check(o->encoding, diag));
   MuseArena *arena = muse_arena_create();
   MuseStatus status = MUSE_OK;
-  if (o->form) status = muse_record_form_template(o->form, (MuseLoc){0}, arena, &im.record, diag);
-  else muse_record_form_column(o->column, arena, &im.record);
+  if (o->form) status = muse_record_form_template(o->form, (MuseLoc){0}, arena, &im->record, diag);
+  else muse_record_form_column(o->column, arena, &im->record);
   if (status == MUSE_OK) {
-    im.form = (MuseDocumentForm){&im.record, o->encoding, o->max_document, o->stop};
-    size_t n = strlen(o->output);
-    while (n > 1 && o->output[n - 1] == '/') n--;
-    muse_str_appendf(&im.folder, "%.*s.%ld.tmp", (int)n, o->output, (long)getpid());
-    status = run_import(&im, diag);
+    im->form = (MuseDocumentForm){&im->record, o->encoding, o->max_document, o->stop};
+    status = run_import(im, diag);
     for (Side side = TRAIN; side < N_SIDES; side++)
-      if (im.open[side]) muse_shard_abort(&im.shards[side]);
-    if (status != MUSE_OK) muse_remove_tree(im.folder.data, NULL);
+      if (im->open[side]) muse_shard_abort(&im->shards[side]);
+    if (status != MUSE_OK) muse_remove_tree(im->folder.data, NULL);
   }
-  if (status == MUSE_OK) print_summary(&im, out);
-  muse_seen_free(&im.seen);
-  muse_str_free(&im.folder);
   muse_arena_destroy(arena);
+  return status;
+}
+
+MuseStatus muse_data_import(const MuseImportOptions *o, FILE *out, MuseDiag *diag) {
+  Import im = {.options = o, .lock = -1};
+  size_t n = strlen(o->output);
+  while (n > 1 && o->output[n - 1] == '/') n--;
+  muse_str_append_n(&im.output, o->output, n);
+  MuseStatus status = import_to(&im, diag);
+  if (status == MUSE_OK) print_summary(&im, out);
+  if (im.lock >= 0) close(im.lock);
+  muse_seen_free(&im.seen);
+  muse_str_free(&im.output);
+  muse_str_free(&im.folder);
   return status;
 }

@@ -143,6 +143,7 @@ static void print_json(const Arguments *a, const MuseStr *text, const MuseGenera
 static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseTokenizer **tokenizer, MuseDiag *diag) {
   MuseDecoder decoder;
   MuseGenerateResult result;
+  MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(muse_session_tokenizer(s, a->tokenizer, tokenizer, diag));
   MUSE_TRY(muse_decoder_create(s, &decoder, diag));

@@ -8,6 +8,7 @@
 #include "runtime/params.h"
 #include "runtime/signals.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -331,10 +332,25 @@ static MuseStatus load(MuseSession *s, const MuseParamsOptions *options, uint64_
   return muse_params_init(s, s->seed, diag);
 }
 
-MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
-  if (out_step) *out_step = 0;
+MuseStatus muse_params_options_check(const MuseParamsOptions *options, MuseDiag *diag) {
   if (options->checkpoint && options->params)
     return muse_error(diag, MUSE_ERR_INPUT, "give the parameters either by --checkpoint or by --params, not both");
+  const char *path = options->checkpoint ? options->checkpoint : options->params;
+  if (!path) return MUSE_OK;
+  if (access(path, F_OK) != 0)
+    return muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s', which --%s names: %s", path,
+                      options->checkpoint ? "checkpoint" : "params", strerror(errno));
+  if (options->params) return MUSE_OK;
+  MuseStr file = {0};
+  struct stat st;
+  bool compressed = stat(path, &st) == 0 && S_ISDIR(st.st_mode) && muse_compressed_path(path, &file);
+  muse_str_free(&file);
+  return compressed ? MUSE_OK : muse_checkpoint_check(path, diag);
+}
+
+MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {
+  if (out_step) *out_step = 0;
+  MUSE_TRY(muse_params_options_check(options, diag));
   MUSE_TRY(set_up(s, diag));
   s->packing = muse_packing_create(s);
   MuseStatus status = load(s, options, out_step, diag);

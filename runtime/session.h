@@ -125,6 +125,9 @@ bool muse_compressed_path(const char *path, MuseStr *out_file);
 // Says on stderr, unless quiet, that the parameters are the initial ones when neither a checkpoint nor a file is given.
 void muse_params_note_untrained(const MuseSession *session, const MuseParamsOptions *options);
 
+// Refuses, before any work, parameters that are named twice or are not there. muse_session_load asks this, too.
+MuseStatus muse_params_options_check(const MuseParamsOptions *options, MuseDiag *diag);
+
 // Loads the parameters (from neither: initial values of the plan's seed) and refreshes. out_step (may be NULL): of the
 // checkpoint.
 MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step,

@@ -171,6 +171,7 @@ static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, 
   if (is_same_file(a->output, a->tokens) || is_same_file(a->output, a->params.params))
     return muse_error(diag, MUSE_ERR_INPUT, "--out would overwrite '%s', which is read; give another name", a->output);
   MUSE_TRY(muse_check_option(a->check, &check, diag));
+  MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(read_rows(s, a, diag));
   MUSE_TRY(muse_session_prepare(s, functions, diag));

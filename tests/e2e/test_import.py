@@ -148,6 +148,38 @@ class Import(programs.Scratch):
         self.assertIn('is as it was before', message)
         self.assertEqual((self.texts(), sorted(os.listdir(self.dir))), (['kept'], ['in', 'out']))
 
+    def test_a_killed_call_is_cleaned_up_after(self):
+        """SIGKILL leaves a folder beside the output; the next import of the same set removes it, and nothing else."""
+        self.put('a.txt', 'kept')
+        self.put('b.jsonl', ''.join(json.dumps({'text': f'{i} ' * 300}) + '\n' for i in range(3000)))
+        child = subprocess.Popen([program('muse-data'), 'import', *[self.path('in', 'b.jsonl')] * 300, '-o', self.path('out'),
+                                  '--keep-duplicates'], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not any('.tmp' in name for name in os.listdir(self.dir)):
+            time.sleep(0.01)
+        # While it runs, another call for the same set leaves its folder alone.
+        self.make('--validation', '0', '--any-name')
+        self.assertEqual([name for name in os.listdir(self.dir) if '.tmp' in name], [f'.out.{child.pid}.tmp'])
+        child.kill()
+        child.communicate(timeout=30)
+        mine = ['out.1.tmp', '.other.999999999.tmp', '.out.x.tmp', '.out.999999999.txt']  # names of others
+        for name in mine:
+            os.mkdir(self.path(name))
+        self.make('--validation', '0', '--force')
+        self.assertEqual(sorted(os.listdir(self.dir)), sorted(['in', 'out'] + mine))
+        # Killed between its two renames: what was there comes back, and is not replaced without --force.
+        os.remove(self.path('in', 'b.jsonl'))
+        self.make('--validation', '0', '--force')
+        os.rename(self.path('out'), self.path('.out.999999999.old'))
+        done = self.make('--validation', '0', status=2)
+        self.assertIn('before an import that was killed', done.stderr)
+        self.assertIn('is there already', done.stderr)
+        self.assertEqual(self.texts(), ['kept'])
+        # Killed behind them: what was replaced goes.
+        os.mkdir(self.path('.out.999999999.old'))
+        run('muse-data', 'import', 'in', '-o', 'out', '--validation', '0', '--force', cwd=self.dir)
+        self.assertEqual((self.texts(), sorted(os.listdir(self.dir))), (['kept'], sorted(['in', 'out'] + mine)))
+
     def test_wrong_things(self):
         self.put('a.txt', 'text')
         self.put('b.jsonl', '{"content": "text"}\n')

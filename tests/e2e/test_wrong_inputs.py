@@ -106,6 +106,22 @@ class WrongInputs(programs.Scratch):
         self.refused('muse-run', 'eval', self.plan_path, '--data', self.data, '--params', self.path('nan.safetensors'),
                      says=['element 3', 'layers.0.ffn.up.weight'])
 
+    def test_parameters_that_are_not_there(self):
+        """Found before any kernel is compiled: the cache stays empty."""
+        tokens(self.path('tokens.safetensors'), [[[1] * 33] * 2])
+        os.mkdir(self.path('empty'))
+        for command in (['eval', '--data', self.data], ['generate'], ['bench'],
+                        ['tensors', '--tokens', self.path('tokens.safetensors'), '--out', self.path('out.safetensors')]):
+            for option, name, says in [('--checkpoint', 'absent', "absent', which --checkpoint names"),
+                                       ('--checkpoint', 'empty', 'no folder step-N'),
+                                       ('--params', 'absent', "absent', which --params names")]:
+                done = self.refused('muse-run', command[0], self.plan_path, *command[1:], option, self.path(name), '--cache-dir',
+                                    self.path('cache'), says=says)
+                self.assertNotIn('kernels:', done.stderr)
+            self.refused('muse-run', command[0], self.plan_path, *command[1:], '--checkpoint', self.run_dir, '--params', 'x',
+                         '--cache-dir', self.path('cache'), says='not both')
+        self.assertFalse(glob.glob(self.path('cache', '**', '*.bin'), recursive=True))
+
     def test_tokens_file(self):
         good = [[[1] * 33] * 2] * 2
         file = self.path('tokens.safetensors')
