@@ -1,6 +1,6 @@
 // muse-data import: files -> documents -> (normalise, drop duplicates, choose a side by the hash) -> shards.
 // Everything goes to a folder beside the output, which is put in its place at the end. A call that was killed leaves that
-// folder (.NAME.PID.tmp beside NAME) and perhaps what was there before it (.NAME.PID.old); the next one cleans up.
+// folder, .NAME.PID.tmp beside NAME, and perhaps what was there before, .NAME.PID.old; the next one cleans up.
 #include "corpus/documents.h"
 #include "corpus/encoding.h"
 #include "corpus/seen.h"
@@ -292,7 +292,7 @@ static MuseStatus make_folder(Import *im, MuseDiag *diag) {
   beside(im->output.data, "tmp", &im->folder);
   MUSE_TRY(muse_make_dirs(im->folder.data, 0777, diag));
   im->lock = open(im->folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (im->lock >= 0) (void)flock(im->lock, LOCK_EX | LOCK_NB); // some network disks lock no folders: then the PID says it
+  if (im->lock >= 0) (void)flock(im->lock, LOCK_EX | LOCK_NB); // where a disk locks no folders, the PID alone counts
   return MUSE_OK;
 }
 

@@ -11,7 +11,7 @@ rm -rf "$folder"
 mkdir -p "$folder"
 
 # Mixes the packages: any order does, as long as it is the same every time and not the alphabetic one.
-mix() { shuf --random-source=<(yes muse); }
+mix() { shuf --random-source=<(yes muse 2>/dev/null); }
 
 list_documents() {
   find /usr/share/doc -type f \( -iname 'README*' -o -iname '*.txt' -o -iname '*.txt.gz' -o -iname '*.md' \
