@@ -1,6 +1,6 @@
 // muse-data import: files -> documents -> (normalise, drop duplicates, choose a side by the hash) -> shards.
-// Everything goes to a folder beside the output, which is put in its place at the end. A call that was killed leaves that
-// folder, .NAME.PID.tmp beside NAME, and perhaps what was there before, .NAME.PID.old; the next one cleans up.
+// Everything goes to a folder beside the output, which is put in its place at the end. A call that was killed leaves
+// that folder, .NAME.PID.tmp beside NAME, and perhaps what was there before, .NAME.PID.old; the next one cleans up.
 #include "corpus/documents.h"
 #include "corpus/encoding.h"
 #include "corpus/seen.h"
