@@ -93,7 +93,10 @@ const MuseModelChoice *muse_recipe_suits(const MuseMachine *machine);
 bool muse_recipe_fits(const MuseMachine *machine, const MuseModelChoice *model);
 
 // A config that is one of `configs/` with other values.
-typedef struct MuseTemplate { MuseStr text; } MuseTemplate;
+typedef struct MuseTemplate {
+  MuseStr text;
+  const char *file; // of configs/, that it was read from
+} MuseTemplate;
 MuseStatus muse_template_read(const char *dir, const MuseModelChoice *model, MuseTemplate *out, MuseDiag *diag);
 // The value of a key as a number, or `fallback`.
 double muse_template_number(const MuseTemplate *t, const char *key, double fallback);
@@ -108,6 +111,9 @@ void muse_template_free(MuseTemplate *t);
 
 // "2e9", "300M", "1.5B", "10k". False on anything else, or on nothing.
 bool muse_recipe_parse_tokens(const char *text, double *out);
+// The same backwards, with four digits.
+#define MUSE_COUNT_TEXT 32
+void muse_recipe_count_text(double n, char out[MUSE_COUNT_TEXT]);
 
 // ---- the command ----
 

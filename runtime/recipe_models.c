@@ -75,6 +75,7 @@ const MuseModelChoice *muse_recipe_suits(const MuseMachine *m) {
 MuseStatus muse_template_read(const char *dir, const MuseModelChoice *model, MuseTemplate *out, MuseDiag *diag) {
   MuseStr path = {0};
   muse_str_appendf(&path, "%s/%s", dir, model->file);
+  out->file = model->file;
   MuseStatus status = muse_read_file(path.data, 1 << 20, &out->text, diag);
   muse_str_free(&path);
   return status;
@@ -157,6 +158,19 @@ static MuseStatus use_tokenizer(MuseTemplate *t, const MuseFoundSet *set, const 
   return status;
 }
 
+// The head of a template describes the template; what it became says where it comes from.
+static void set_head(MuseTemplate *t, const char *file, double tokens) {
+  char count[MUSE_COUNT_TEXT];
+  MuseStr text = {0};
+  const char *rest = t->text.data;
+  while (*rest == '#') rest = strchr(rest, '\n') ? strchr(rest, '\n') + 1 : rest + strlen(rest);
+  muse_recipe_count_text(tokens, count);
+  muse_str_appendf(&text, "# Made by muse-data recipe from %s, for %s tokens.\n", file, count);
+  muse_str_append(&text, rest);
+  muse_str_free(&t->text);
+  t->text = text;
+}
+
 MuseStatus muse_template_fit(MuseTemplate *t, const MuseFoundSets *found, const char *tokenizer, double tokens,
                              MuseDiag *diag) {
   const MuseFoundSet *set = &found->sets[0]; // all have the same tokenizer
@@ -177,10 +191,18 @@ MuseStatus muse_template_fit(MuseTemplate *t, const MuseFoundSets *found, const 
   set_number(t, "max_steps", steps);
   if (muse_template_number(t, "warmup_steps", 0) > steps / 4) muse_template_set(t, "warmup_steps", "auto");
   if (muse_template_number(t, "memory_budget", 0) > 0) muse_template_set(t, "memory_budget", "0");
+  set_head(t, t->file, tokens);
   return status;
 }
 
 void muse_template_free(MuseTemplate *t) { muse_str_free(&t->text); }
+
+void muse_recipe_count_text(double n, char out[MUSE_COUNT_TEXT]) {
+  static const char *const suffixes[] = {"", "k", "M", "G", "T"};
+  int i = 0;
+  while (n >= 999.95 && i < 4) n /= 1e3, i++;
+  snprintf(out, MUSE_COUNT_TEXT, "%.4g%s", n, suffixes[i]);
+}
 
 bool muse_recipe_parse_tokens(const char *text, double *out) {
   static const struct { const char *suffix; double factor; } suffixes[] = {

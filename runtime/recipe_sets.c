@@ -245,12 +245,14 @@ double muse_recipe_epochs(const MuseFoundSet *set, double tokens) {
 }
 
 void muse_recipe_print(const MuseFoundSets *found, const char *preset, double tokens, MuseStr *out) {
+  char count[MUSE_COUNT_TEXT];
+  muse_recipe_count_text(tokens, count);
   muse_str_appendf(out,
-                   "# Made by muse-data recipe: %s, for %.4g tokens. weight is a share of the tokens; a set that is\n"
+                   "# Made by muse-data recipe: %s, for %s tokens. weight is a share of the tokens; a set that is\n"
                    "# smaller than its share is repeated, each time in a new order. Paths are relative to the working\n"
                    "# directory. Train with: muse-run train CONFIG.yaml --data THIS_FILE\n"
                    "datasets:\n",
-                   preset, tokens);
+                   preset, count);
   for (int i = 0; i < found->n; i++) {
     const MuseFoundSet *s = &found->sets[i];
     if (s->weight <= 0) continue;

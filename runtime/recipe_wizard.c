@@ -372,9 +372,10 @@ static MuseStatus choose_tokens(Wizard *w, MuseDiag *diag) {
                       w->o->tokens);
   }
   while (!w->o->yes) {
-    char line[64];
-    say(w, "\nHow many tokens will you train on (300M, 2B, 1e9)? [%.4g]: ",
-        "\n何トークン学習しますか (例: 300M, 2B, 1e9)? [%.4g]: ", w->tokens);
+    char line[64], count[MUSE_COUNT_TEXT];
+    muse_recipe_count_text(w->tokens, count);
+    say(w, "\nHow many tokens will you train on (300M, 2B, 1e9)? [%s]: ",
+        "\n何トークン学習しますか (例: 300M, 2B, 1e9)? [%s]: ", count);
     MUSE_TRY(read_line(w, line, sizeof line, diag));
     if (!*line || muse_recipe_parse_tokens(line, &w->tokens)) break;
     say(w, "Please type a number such as 300M.", "300M のような数を入力してください。");
@@ -420,6 +421,30 @@ static MuseStatus write_files(Wizard *w, bool recipe, bool config, MuseDiag *dia
   return status;
 }
 
+// muse-run as one would call it: from the folder that this program was called from.
+static void append_muse_run(MuseStr *out) {
+  const char *name = program_invocation_name, *slash = strrchr(name, '/');
+  if (slash) muse_str_append_n(out, name, (size_t)(slash + 1 - name));
+  muse_str_append(out, "muse-run");
+}
+
+// runs/NAME of a config FOLDER/NAME.yaml.
+static void append_run_dir(const char *config, MuseStr *out) {
+  const char *slash = strrchr(config, '/'), *name = slash ? slash + 1 : config, *dot = strrchr(name, '.');
+  muse_str_append(out, "runs/");
+  muse_str_append_n(out, name, dot ? (size_t)(dot - name) : strlen(name));
+}
+
+static void show_training(const char *config, const char *recipe) {
+  MuseStr line = {0};
+  append_muse_run(&line);
+  muse_str_appendf(&line, " train %s --data %s -o ", config ? config : "CONFIG.yaml", recipe);
+  if (config) append_run_dir(config, &line);
+  else muse_str_append(&line, "RUN_DIR");
+  printf("  %s\n", muse_str_text(&line));
+  muse_str_free(&line);
+}
+
 static void show_next(const Wizard *w, bool recipe, bool config) {
   if (!recipe && !config) {
     say(w, "Nothing was written.\n", "何も書き込みませんでした。\n");
@@ -435,9 +460,8 @@ static void show_next(const Wizard *w, bool recipe, bool config) {
   else if (config && by_make && muse_str_eq(w->model->name, "10b"))
     printf("  make compress-10b CONFIG_10B=%s\n  make train-10b CONFIG_10B=%s\n", w->model_path.data,
            w->model_path.data);
-  else if (config) printf("  muse-run train %s --data %s\n", w->model_path.data, w->recipe_path);
-  else if (by_make) printf("  make compress-1b\n  make train-compressed\n");
-  else printf("  muse-run train CONFIG.yaml --data %s\n", w->recipe_path);
+  else if (config || !by_make) show_training(config ? w->model_path.data : NULL, w->recipe_path);
+  else printf("  make compress-1b\n  make train-compressed\n");
 }
 
 static MuseStatus converse(Wizard *w, MuseDiag *diag) {

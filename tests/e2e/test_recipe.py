@@ -95,7 +95,10 @@ class Recipe(programs.Scratch):
             config = self.path('configs', f'my_{size}.yaml')
             run('musec', '--check', config)
             with open(config, encoding='utf-8') as f:
-                keys = dict(re.findall(r'^(\w+): *([^ #\n]+)', f.read(), re.M))
+                text = f.read()
+            # The template's head speaks of its own vocabulary and size; this one says where the config comes from.
+            self.assertTrue(text.startswith(f'# Made by muse-data recipe from {file}.yaml, for 3M tokens.\nvocab_size: 257\n'), text)
+            keys = dict(re.findall(r'^(\w+): *([^ #\n]+)', text, re.M))
             self.assertEqual((keys['vocab_size'], keys['tokenizer'], keys['eos_token_id']), ('257', '"bytes"', '256'))
             step = int(keys['n_seq']) * int(keys['batch_size']) * int(keys.get('gradient_accumulation_steps', 1))
             self.assertEqual(int(keys['max_steps']), -(-3000000 // step))
@@ -228,6 +231,10 @@ class Recipe(programs.Scratch):
         # code; config tiny; its tokens; no; textbook; its tokens; yes; replace: no; config: yes
         done = self.recipe(typed='2\n1\n\nn\n4\n\ny\nn\ny\n')
         self.assertIn("Wrote 'configs/my_tiny.yaml'", done.stdout)
+        self.assertIn(' train on (300M, 2B, 1e9)? [2.048M]: ', done.stdout)
+        # What comes next can be typed as it stands, and keeps the run.
+        self.assertIn(f'  {program("muse-run")} train configs/my_tiny.yaml --data configs/dataset_mixing.yaml -o runs/my_tiny\n',
+                      done.stdout)
         self.assertEqual(self.written()['wiki_ja'], 0.5)
         self.assertIn('Nothing was written', self.recipe(typed='\n0\n\ny\nn\n').stdout)
 
