@@ -94,7 +94,7 @@ static int choose_vector(const Map *m) {
 }
 
 // The tasks of skel_map.h are cut for the cores of a CPU; here all multiprocessors shall have some, though no fewer
-// rows than a block takes at a time. The cut depends on the shape alone.
+// rows than a block takes at a time. For sums of everything the cut depends on the shape alone.
 static void cut_tasks(Map *m) {
   MuseMapDomain *d = &m->domain;
   if (d->flat) {
@@ -103,8 +103,11 @@ static void cut_tasks(Map *m) {
     d->n_tasks = muse_ceil_div(d->columns, d->columns_per_task);
     return;
   }
-  const int64_t at_a_time = m->T <= 32 ? BLOCK / m->T : 1;
-  const int64_t some = muse_ceil_div(d->rows, MAX_TASKS), rows = some > at_a_time ? some : at_a_time;
+  const int64_t at_a_time = m->T <= 32 ? BLOCK / m->T : 1, threads = m->T * at_a_time;
+  bool columns = false; // a partial of each task, which costs memory
+  for (int i = 0; i < m->n_red; i++) columns |= m->red[i].has_columns;
+  const int64_t most = columns || threads >= MAX_TEAM ? MAX_TASKS : MAX_TASKS * MAX_TEAM / threads;
+  const int64_t some = muse_ceil_div(d->rows, most), rows = some > at_a_time ? some : at_a_time;
   if (rows < d->rows_per_task) d->rows_per_task = rows;
   d->n_tasks = muse_ceil_div(d->rows, d->rows_per_task);
 }

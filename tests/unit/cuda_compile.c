@@ -144,7 +144,7 @@ static int collect(int argc, char **argv) {
   return n;
 }
 
-// Cases that differ in the values of their operands alone are compiled once.
+// Cases that differ in the values of their operands alone are compiled once; the others go behind them.
 static int leave_out_twins(int n) {
   MuseMap *seen = muse_map_create();
   MuseStr text = {0};
@@ -154,7 +154,9 @@ static int leave_out_twins(int n) {
     muse_kernel_print_canonical(cases[i].module, cases[i].kernel, &text);
     if (muse_map_get(seen, muse_str_text(&text))) continue;
     muse_map_put(seen, muse_str_text(&text), cases[i].kernel);
-    cases[kept++] = cases[i];
+    const MuseCudaCase fresh = cases[i];
+    cases[i] = cases[kept];
+    cases[kept++] = fresh;
   }
   muse_str_free(&text);
   muse_map_destroy(seen);
