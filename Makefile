@@ -15,7 +15,7 @@ RUN ?= runs/phase8_1b
 .PHONY: help build quickstart data-lite data data-ja recipe report test install clean coverage asan fuzz compress-1b compress-10b train-compressed train-10b
 
 help:
-	@echo "make quickstart  build, then train a small model on texts of this machine and let it write (5 minutes)"
+	@echo "make quickstart        build, then train a small model on texts of this machine and let it write (5 minutes)"
 	@echo "make data-lite         fetch 1,000 documents of cosmopedia (or, offline, use the text on this machine)"
 	@echo "make data              fetch the English and code sets, SAMPLES=$(SAMPLES) documents of each (0: all)"
 	@echo "make data-ja           fetch the Japanese sets"
@@ -25,13 +25,13 @@ help:
 	@echo "make train-compressed  train the 1B model from it with the recipe $(RECIPE)"
 	@echo "make train-10b         the same of 10B, where memory allows it"
 	@echo "make report            a page of a run to look at in a browser: RUN=runs/NAME ($(RUN))"
-	@echo "make test        build and run all tests"
-	@echo "make build       build only (into $(BUILD)/)"
-	@echo "make install     install under PREFIX=$(PREFIX)"
-	@echo "make coverage    run all tests with line coverage (into build-cov/)"
-	@echo "make asan        run all tests with the address and undefined-behaviour sanitizers (into build-asan/)"
-	@echo "make fuzz        run every reader of files on damaged ones, a minute each (into build-fuzz/)"
-	@echo "make clean       remove the build folders"
+	@echo "make test              build and run all tests"
+	@echo "make build             build only (into $(BUILD)/)"
+	@echo "make install           install under PREFIX=$(PREFIX)"
+	@echo "make coverage          run all tests with line coverage (into build-cov/)"
+	@echo "make asan              run all tests with the address and undefined-behaviour sanitizers (into build-asan/)"
+	@echo "make fuzz              run every reader of files on damaged ones, a minute each (into build-fuzz/)"
+	@echo "make clean             remove the build folders"
 
 build:
 	@scripts/packages.sh build

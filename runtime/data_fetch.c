@@ -6,6 +6,7 @@
 #include "corpus/shard.h"
 #include "ir/base/io.h"
 #include "runtime/data_commands.h"
+#include "runtime/text_files.h"
 #include "runtime/fetch_state.h"
 #include "runtime/tokenizer.h"
 
@@ -482,29 +483,11 @@ static void list_sets(const MuseDatasets *sets, FILE *out) {
   }
 }
 
-// configs/datasets.yaml here, or the one that was installed with the program.
-static void find_datasets(MuseStr *out) {
-  char self[4096];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  muse_str_append(out, "configs/datasets.yaml");
-  if (access(out->data, F_OK) == 0 || n <= 0) return;
-  self[n] = 0;
-  char *slash = strrchr(self, '/');
-  if (slash) *slash = 0;
-  MuseStr installed = {0};
-  muse_str_appendf(&installed, "%s/../share/muse/configs/datasets.yaml", self);
-  if (access(installed.data, F_OK) == 0) {
-    muse_str_clear(out);
-    muse_str_append(out, installed.data);
-  }
-  muse_str_free(&installed);
-}
-
 static MuseStatus fetch_all(Fetch *f, MuseArena *arena, FILE *out, MuseDiag *diag) {
   MuseStr path = {0};
   MuseDatasets sets;
   if (f->options->datasets) muse_str_append(&path, f->options->datasets);
-  else find_datasets(&path);
+  else muse_find_config("datasets.yaml", &path);
   MuseStatus status = muse_datasets_load(path.data, arena, &sets, diag);
   muse_str_free(&path);
   MUSE_TRY(status);

@@ -14,6 +14,17 @@ static bool is_file_name(const char *path) {
   return *name && !muse_str_eq(name, ".") && !muse_str_eq(name, "..");
 }
 
+// The same of a folder, whose name may end with slashes.
+static bool is_folder_name(const char *path) {
+  MuseStr name = {0};
+  size_t n = strlen(path);
+  while (n && path[n - 1] == '/') n--;
+  muse_str_append_n(&name, path, n);
+  bool is = is_file_name(muse_str_text(&name));
+  muse_str_free(&name);
+  return is;
+}
+
 static MuseStatus run_tokenize(int argc, char **argv, MuseDiag *diag) {
   MuseTokenizeOptions o = {.tokenizer = "bytes", .max_document = (uint64_t)1 << 30,
                            .save_seconds = MUSE_TOKENIZE_SAVE_SECONDS, .stop = NULL};
@@ -137,8 +148,9 @@ static MuseStatus run_import(int argc, char **argv, MuseDiag *diag) {
                       "(.gz, .zst) or not.", stdout);
   } else if (status == MUSE_OK) {
     if (o.inputs.len == 0) status = muse_error(diag, MUSE_ERR_INPUT, "name at least one folder or file");
-    else if (!o.output || !is_file_name(o.output))
-      status = muse_error(diag, MUSE_ERR_INPUT, "say with -o DIR which folder the documents go to");
+    else if (!o.output) status = muse_error(diag, MUSE_ERR_INPUT, "say with -o DIR which folder the documents go to");
+    else if (!is_folder_name(o.output))
+      status = muse_error(diag, MUSE_ERR_INPUT, "-o takes the name of a folder to be made, not '%s'", o.output);
     else if (!(o.validation >= 0 && o.validation < 1))
       status = muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to below 1");
     else if (o.max_documents < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--max-documents takes a number from 0 on");
@@ -182,7 +194,7 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
 }
 
 static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
-  MuseRecipeOptions o = {.data = "data", .output = "configs/dataset_mixing.yaml", .configs = "configs"};
+  MuseRecipeOptions o = {.data = "data", .output = "configs/dataset_mixing.yaml"};
   MuseTextList operands = {0};
   bool help = false;
   const MuseOption table[] = {
@@ -196,7 +208,8 @@ static MuseStatus run_recipe(int argc, char **argv, MuseDiag *diag) {
       {"tokenizer", 't', MUSE_OPT_TEXT, "FILE",
        "The tokenizer that the config names (bytes, or the file that lies beside the sets).", &o.tokenizer},
       {"data", 'd', MUSE_OPT_TEXT, "DIR", "The folder of token sets (data).", &o.data},
-      {"configs", 0, MUSE_OPT_TEXT, "DIR", "The folder of MUSE's configs (configs).", &o.configs},
+      {"configs", 0, MUSE_OPT_TEXT, "DIR", "The folder of MUSE's configs (configs, or where they are installed).",
+       &o.configs},
       {"output", 'o', MUSE_OPT_TEXT, "FILE", "Where the recipe goes (configs/dataset_mixing.yaml).", &o.output},
       {"memory", 0, MUSE_OPT_BYTES, "SIZE", "Takes this for the memory of the GPU.", &o.memory},
       {"lang", 0, MUSE_OPT_TEXT, "LANG", "en or ja (by the locale).", &o.language},

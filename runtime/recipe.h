@@ -97,6 +97,7 @@ typedef struct MuseTemplate {
   MuseStr text;
   const char *file; // of configs/, that it was read from
 } MuseTemplate;
+// dir: of the templates; NULL: configs/ here, or those that were installed with the program.
 MuseStatus muse_template_read(const char *dir, const MuseModelChoice *model, MuseTemplate *out, MuseDiag *diag);
 // The value of a key as a number, or `fallback`.
 double muse_template_number(const MuseTemplate *t, const char *key, double fallback);

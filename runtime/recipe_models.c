@@ -5,6 +5,7 @@
 #include "runtime/cuda_api.h"
 #include "runtime/metrics.h"
 #include "runtime/pool.h"
+#include "runtime/text_files.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokens.h"
 
@@ -74,7 +75,8 @@ const MuseModelChoice *muse_recipe_suits(const MuseMachine *m) {
 
 MuseStatus muse_template_read(const char *dir, const MuseModelChoice *model, MuseTemplate *out, MuseDiag *diag) {
   MuseStr path = {0};
-  muse_str_appendf(&path, "%s/%s", dir, model->file);
+  if (dir) muse_str_appendf(&path, "%s/%s", dir, model->file);
+  else muse_find_config(model->file, &path);
   out->file = model->file;
   MuseStatus status = muse_read_file(path.data, 1 << 20, &out->text, diag);
   muse_str_free(&path);

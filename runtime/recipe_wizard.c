@@ -350,7 +350,7 @@ static MuseStatus choose_model(Wizard *w, MuseDiag *diag) {
   }
   if (!w->model) return MUSE_OK;
   if (o->model_output) muse_str_append(&w->model_path, o->model_output);
-  else muse_str_appendf(&w->model_path, "%s/my_%s.yaml", o->configs, w->model->name);
+  else muse_str_appendf(&w->model_path, "%s/my_%s.yaml", o->configs ? o->configs : "configs", w->model->name);
   if (muse_str_eq(w->model_path.data, w->recipe_path))
     return muse_error(diag, MUSE_ERR_INPUT, "recipe and config cannot both be '%s'", w->recipe_path);
   return muse_template_read(o->configs, w->model, &w->config, diag);
@@ -385,12 +385,13 @@ static MuseStatus choose_tokens(Wizard *w, MuseDiag *diag) {
 
 // ---- writing ----
 
-static MuseStatus may_write(Wizard *w, const char *path, bool *out_yes, MuseDiag *diag) {
+static MuseStatus may_write(Wizard *w, const char *path, const char *option, bool *out_yes, MuseDiag *diag) {
   *out_yes = true;
   bool exists = access(path, F_OK) == 0;
   if (w->o->yes) {
     if (!exists || w->o->force) return MUSE_OK;
-    return muse_error(diag, MUSE_ERR_INPUT, "'%s' is there already; --force replaces it, -o names another file", path);
+    return muse_error(diag, MUSE_ERR_INPUT, "'%s' is there already; --force replaces it, %s names another file", path,
+                      option);
   }
   if (exists && w->o->force) return MUSE_OK;
   if (exists) say(w, "'%s' is there already. Replace it?", "'%s' は既にあります。置き換えますか?", path);
@@ -399,6 +400,7 @@ static MuseStatus may_write(Wizard *w, const char *path, bool *out_yes, MuseDiag
 }
 
 static MuseStatus put(MuseAtomicFile *f, const char *path, const MuseStr *text, MuseDiag *diag) {
+  if (muse_str_starts_with(path, "configs/")) MUSE_TRY(muse_make_dirs("configs", 0777, diag)); // the usual place
   MUSE_TRY(muse_atomic_open(path, f, diag));
   if (fwrite(text->data, 1, text->len, f->file) == text->len && fflush(f->file) == 0) return MUSE_OK;
   return muse_error(diag, MUSE_ERR_FAILED, "cannot write '%s': %s", path, strerror(errno));
@@ -435,14 +437,17 @@ static void append_run_dir(const char *config, MuseStr *out) {
   muse_str_append_n(out, name, dot ? (size_t)(dot - name) : strlen(name));
 }
 
-static void show_training(const char *config, const char *recipe) {
-  MuseStr line = {0};
-  append_muse_run(&line);
-  muse_str_appendf(&line, " train %s --data %s -o ", config ? config : "CONFIG.yaml", recipe);
+static void show_training(const char *config, const char *recipe, bool compressed) {
+  MuseStr line = {0}, run = {0};
+  append_muse_run(&run);
+  if (compressed) muse_str_appendf(&line, "  %s compress %s -o checkpoints/start\n", run.data, config);
+  muse_str_appendf(&line, "  %s train %s%s --data %s -o ", run.data, config ? config : "CONFIG.yaml",
+                   compressed ? " --init checkpoints/start" : "", recipe);
   if (config) append_run_dir(config, &line);
   else muse_str_append(&line, "RUN_DIR");
-  printf("  %s\n", muse_str_text(&line));
+  puts(muse_str_text(&line));
   muse_str_free(&line);
+  muse_str_free(&run);
 }
 
 static void show_next(const Wizard *w, bool recipe, bool config) {
@@ -453,14 +458,16 @@ static void show_next(const Wizard *w, bool recipe, bool config) {
   if (recipe) say(w, "Wrote '%s'.\n", "'%s' を書き込みました。\n", w->recipe_path);
   if (config) say(w, "Wrote '%s'.\n", "'%s' を書き込みました。\n", w->model_path.data);
   say(w, "Next:\n", "次のコマンド:\n");
-  bool by_make = muse_str_eq(w->recipe_path, "configs/dataset_mixing.yaml");
+  // The verbs are there in MUSE's folder, not beside installed programs.
+  bool by_make = muse_str_eq(w->recipe_path, "configs/dataset_mixing.yaml") && access("Makefile", F_OK) == 0;
+  bool large = config && (muse_str_eq(w->model->name, "1b") || muse_str_eq(w->model->name, "10b"));
   if (config && by_make && muse_str_eq(w->model->name, "1b"))
     printf("  make compress-1b CONFIG_1B=%s\n  make train-compressed CONFIG_1B=%s\n", w->model_path.data,
            w->model_path.data);
   else if (config && by_make && muse_str_eq(w->model->name, "10b"))
     printf("  make compress-10b CONFIG_10B=%s\n  make train-10b CONFIG_10B=%s\n", w->model_path.data,
            w->model_path.data);
-  else if (config || !by_make) show_training(config ? w->model_path.data : NULL, w->recipe_path);
+  else if (config || !by_make) show_training(config ? w->model_path.data : NULL, w->recipe_path, large);
   else printf("  make compress-1b\n  make train-compressed\n");
 }
 
@@ -480,8 +487,8 @@ static MuseStatus converse(Wizard *w, MuseDiag *diag) {
     if (!w->o->tokens) MUSE_TRY(choose_tokens(w, diag));
   }
   if (w->model) MUSE_TRY(muse_template_fit(&w->config, &w->sets, w->o->tokenizer, w->tokens, diag));
-  MUSE_TRY(may_write(w, w->recipe_path, &recipe, diag));
-  if (w->model) MUSE_TRY(may_write(w, w->model_path.data, &config, diag));
+  MUSE_TRY(may_write(w, w->recipe_path, "-o", &recipe, diag));
+  if (w->model) MUSE_TRY(may_write(w, w->model_path.data, "--config-output", &config, diag));
   MUSE_TRY(write_files(w, recipe, config, diag));
   show_next(w, recipe, config);
   return MUSE_OK;

@@ -51,7 +51,8 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}\n"
     "th{text-align:left;color:var(--soft);font-weight:500}td,th{padding:3px 10px 3px 0;border-bottom:1px solid "
     "var(--rule);\n"
-    "overflow-wrap:anywhere}td.n,th.n{text-align:right;white-space:nowrap;overflow-wrap:normal}td.bar{width:35%}"
+    "overflow-wrap:anywhere}td.n,th.n{text-align:right;white-space:nowrap;overflow-wrap:normal}"
+    "th.w{overflow-wrap:normal}td.bar{width:35%}"
     "td:first-child:not(.n){min-width:9em}\n"
     ".stack{display:flex;height:12px;gap:2px}.stack i{display:block;border-radius:2px;min-width:1px}\n"
     ".neutral{background:var(--soft);opacity:.45}\n"
@@ -288,7 +289,7 @@ static void append_kernels(const MuseHistory *h, MuseStr *out) {
     return;
   }
   muse_str_append(out, "The slowest of a step, each call measured by itself.</p><table><tr><th>kernel</th><th></th>"
-                       "<th>function</th><th class=\"n\">calls</th><th class=\"n\">ms</th><th class=\"n\">"
+                       "<th class=\"w\">function</th><th class=\"n\">calls</th><th class=\"n\">ms</th><th class=\"n\">"
                        "share</th></tr>\n");
   for (size_t i = 0; i < h->kernels.len; i++) {
     const MuseReportKernel *k = &h->kernels.data[i];

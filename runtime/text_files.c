@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { PIECE_BYTES = 65536, MAX_FOLDER_DEPTH = 256 };
 
@@ -176,4 +177,22 @@ MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings
     MUSE_TRY(S_ISDIR(st.st_mode) ? walk_folder(&w, paths->data[i], 0) : found(user, paths->data[i], diag));
   }
   return MUSE_OK;
+}
+
+void muse_find_config(const char *name, MuseStr *out) {
+  char self[4096];
+  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+  size_t start = out->len;
+  muse_str_appendf(out, "configs/%s", name);
+  if (access(out->data + start, F_OK) == 0 || n <= 0) return;
+  self[n] = 0;
+  char *slash = strrchr(self, '/');
+  if (slash) *slash = 0;
+  MuseStr installed = {0};
+  muse_str_appendf(&installed, "%s/../share/muse/configs/%s", self, name);
+  if (access(installed.data, F_OK) == 0) {
+    out->len = start;
+    muse_str_append(out, installed.data);
+  }
+  muse_str_free(&installed);
 }

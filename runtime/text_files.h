@@ -40,4 +40,7 @@ MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings
                           MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user,
                           MuseDiag *diag);
 
+// Appends the path of a file of configs/: the one here, or that which was installed with the program.
+void muse_find_config(const char *name, MuseStr *out);
+
 #endif

@@ -177,7 +177,7 @@ class Import(programs.Scratch):
         self.assertEqual(self.texts(), ['kept'])
         # Killed behind them: what was replaced goes.
         os.mkdir(self.path('.out.999999999.old'))
-        run('muse-data', 'import', 'in', '-o', 'out', '--validation', '0', '--force', cwd=self.dir)
+        run('muse-data', 'import', 'in', '-o', 'out//', '--validation', '0', '--force', cwd=self.dir)
         self.assertEqual((self.texts(), sorted(os.listdir(self.dir))), (['kept'], sorted(['in', 'out'] + mine)))
 
     def test_wrong_things(self):
@@ -204,6 +204,7 @@ class Import(programs.Scratch):
             ([os.path.join(PARQUET, 'brotli.parquet'), *out], 'packed with Brotli'),
             ([os.path.join(PARQUET, 'nested.parquet'), *out, '-c', 'talk'], "no column 'talk'; its columns of text are: text"),
             ([os.path.join(PARQUET, 'nested.parquet'), *out, '-c', 'n'], 'holds no text'),
+            ([source, '-o', '/'], "a folder to be made, not '/'"),
             ([source, '-o', self.path('in')], 'is there already'), ([source, '-o', source, '--force'], 'it is no folder'),
         ]:
             with self.subTest(arguments):

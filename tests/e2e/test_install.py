@@ -47,6 +47,24 @@ class Install(unittest.TestCase):
         # The code generator is the loadable module, which must be the installed one.
         self.assertIn('define', self.run_installed('musec', config, '--emit=llvm'))
 
+    def test_from_data_to_a_config_in_an_empty_folder(self):
+        """The installed programs know their configs and data sets, and say what comes next without make."""
+        with tempfile.TemporaryDirectory() as folder:
+            data, run = (os.path.join(self.root, 'bin', name) for name in ('muse-data', 'muse-run'))
+            call = lambda *arguments: subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True, cwd=folder).stdout
+            with open(os.path.join(folder, 'text.txt'), 'w', encoding='utf-8') as f:
+                f.write('a text of few words. ' * 1000)
+            self.assertIn('cosmopedia', call(data, 'fetch', '--list'))
+            call(data, 'tokenize', 'text.txt', '-o', 'data/mine')
+            for size, compress in (('tiny', False), ('1b', True)):
+                said = call(data, 'recipe', '--preset', 'balanced', '--config', size, '--tokens', '1M', '--yes', '--force')
+                init = ' --init checkpoints/start' if compress else ''
+                train = f'  {run} train configs/my_{size}.yaml{init} --data configs/dataset_mixing.yaml -o runs/my_{size}\n'
+                self.assertTrue(said.endswith(train), said)
+                self.assertEqual(f'  {run} compress configs/my_{size}.yaml -o checkpoints/start\n' in said, compress)
+                self.assertNotIn('make ', said)
+                call(os.path.join(self.root, 'bin', 'musec'), '--check', f'configs/my_{size}.yaml')
+
     def test_documents(self):
         for name in ['configuration.md', 'files.md', 'model.md']:
             self.assertTrue(self.read('share/doc/muse', name).startswith('# '))

@@ -181,7 +181,7 @@ class Recipe(programs.Scratch):
         self.refused('--preset', 'code', '--yes', says='--force replaces it')
         self.assertEqual(self.written(), before)
         self.refused('--preset', 'code', '--config', 'tiny', '--config-output', 'configs/muse-tiny.yaml', '-o', 'r.yaml',
-                     '--yes', says="'configs/muse-tiny.yaml' is there already")
+                     '--yes', says="'configs/muse-tiny.yaml' is there already; --force replaces it, --config-output names")
         self.recipe('--preset', 'code', '--yes', '--force')
         self.assertNotEqual(self.written(), before)
 
