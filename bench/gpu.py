@@ -28,7 +28,10 @@ class Bench:
 
     def run(self, program, *args):
         command = [os.path.join(self.build, program), *args]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:  # it has said why
+            sys.exit(f"error: '{' '.join(command)}' failed ({done.returncode})")
+        return done.stdout
 
     def plan(self, name, config, **keys):
         path = os.path.join(self.folder, name + '.plan')
@@ -111,18 +114,26 @@ PEERS = {'layer': ['layer'], 'mixer': ['attention', 'scan'], 'update': ['adamw']
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('parts', nargs='*', choices=[*PARTS, []], metavar='PART', help=', '.join(PARTS))
+    parser.add_argument('parts', nargs='*', metavar='PART', help=', '.join(PARTS))
     parser.add_argument('--build', default='build')
     parser.add_argument('--no-peers', action='store_true', help='leave PyTorch out')
     args = parser.parse_args()
     parts = args.parts or list(PARTS)
+    for name in parts:
+        if name not in PARTS:
+            parser.error(f"there is no part '{name}'; take some of {', '.join(PARTS)}")
+    for program in ('musec', 'muse-run', 'tests/cuda-device'):
+        if not os.access(os.path.join(args.build, program), os.X_OK):
+            parser.error(f"'{args.build}' has no {program}; build with tests (make build, or ninja -C {args.build})")
     with tempfile.TemporaryDirectory() as folder:
         b = Bench(args.build, folder)
         for name in parts:
             PARTS[name](b)
     peers = ['copy', *(p for name in parts for p in PEERS[name])]
     if not args.no_peers:
-        subprocess.run([sys.executable, os.path.join(HERE, 'peers', 'pytorch_peers.py'), *peers], check=True)
+        command = [sys.executable, os.path.join(HERE, 'peers', 'pytorch_peers.py'), *peers]
+        if subprocess.run(command).returncode:
+            sys.exit('error: the peers did not run; they need PyTorch and Triton (--no-peers leaves them out)')
 
 
 if __name__ == '__main__':

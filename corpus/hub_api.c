@@ -108,7 +108,7 @@ MuseStatus muse_hub_commit(const MuseHub *hub, const MuseDataset *set, MuseStr *
     if (is_hex(sha, 40)) {
       muse_str_append(out_commit, sha);
       muse_hub_cache_path(hub, set, &path, "refs", muse_hub_revision(set), NULL);
-      status = muse_hub_make_parent(path.data, diag);
+      status = muse_make_parent_dirs(path.data, diag);
       if (status == MUSE_OK) status = muse_write_file_atomic(path.data, sha, 40, diag);
     } else {
       status = muse_error(diag, MUSE_ERR_FAILED, "'%s' names no commit", url.data);

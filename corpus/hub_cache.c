@@ -21,16 +21,6 @@ void muse_hub_cache_path(const MuseHub *hub, const MuseDataset *set, MuseStr *ou
   if (more) muse_str_appendf(out, "/%s", more);
 }
 
-MuseStatus muse_hub_make_parent(const char *path, MuseDiag *diag) {
-  const char *slash = strrchr(path, '/');
-  if (!slash || slash == path) return MUSE_OK;
-  MuseStr folder = {0};
-  muse_str_append_n(&folder, path, (size_t)(slash - path));
-  MuseStatus status = muse_make_dirs(folder.data, 0777, diag);
-  muse_str_free(&folder);
-  return status;
-}
-
 ssize_t muse_read_link(const char *path, char *out, size_t cap) {
   ssize_t n = readlink(path, out, cap - 1);
   if (n >= 0) out[n] = 0;
@@ -86,7 +76,7 @@ static MuseStatus download(const MuseHub *hub, const MuseDataset *set, const cha
 // snapshots/COMMIT/PATH -> ../../blobs/HASH, replaced at once where it exists.
 static MuseStatus link_blob(const MuseHubFile *file, const char *snapshot, MuseDiag *diag) {
   MuseStr target = {0}, temporary = {0};
-  MUSE_TRY(muse_hub_make_parent(snapshot, diag));
+  MUSE_TRY(muse_make_parent_dirs(snapshot, diag));
   muse_str_append(&target, "../../");
   for (const char *p = file->path; (p = strchr(p, '/')); p++) muse_str_append(&target, "../");
   muse_str_appendf(&target, "blobs/%s", file->hash);
@@ -106,7 +96,7 @@ static MuseStatus fetch_blob(const MuseHub *hub, const MuseDataset *set, const c
   MuseStr part = {0};
   struct stat st;
   muse_str_appendf(&part, "%s.incomplete", blob);
-  MUSE_TRY(muse_hub_make_parent(blob, diag));
+  MUSE_TRY(muse_make_parent_dirs(blob, diag));
   // Two runs at once must not write the same part.
   MuseStr lock_path = {0};
   muse_str_appendf(&lock_path, "%s.lock", blob);

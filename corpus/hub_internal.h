@@ -10,7 +10,6 @@
 // Appends CACHE/datasets--OWNER--NAME/kind/name(/more); more may be NULL.
 void muse_hub_cache_path(const MuseHub *hub, const MuseDataset *set, MuseStr *out, const char *kind, const char *name,
                          const char *more);
-MuseStatus muse_hub_make_parent(const char *path, MuseDiag *diag);
 ssize_t muse_read_link(const char *path, char *out, size_t cap); // NUL-terminated; negative: none
 void muse_url_append(MuseStr *out, const char *text, bool keep_slash); // percent-encoded
 bool muse_http_origin_is(const char *endpoint, const char *url);

@@ -427,16 +427,6 @@ static MuseStatus tell_no_text(const Job *job, MuseDiag *diag) {
   return status;
 }
 
-static MuseStatus make_output_folder(const char *output, MuseDiag *diag) {
-  const char *slash = strrchr(output, '/');
-  if (!slash || slash == output) return MUSE_OK;
-  MuseStr folder = {0};
-  muse_str_append_n(&folder, output, (size_t)(slash - output));
-  MuseStatus status = muse_make_dirs(folder.data, 0777, diag);
-  muse_str_free(&folder);
-  return status;
-}
-
 // NAME.tokenizer.json or .model: the set can be shown as text, and other sets made alike, wherever it goes.
 static MuseStatus keep_tokenizer(const Job *job, MuseDiag *diag) {
   const char *path = muse_tokenizer_path(job->tokenizer);
@@ -565,7 +555,7 @@ MuseStatus muse_data_tokenize(const MuseTokenizeOptions *options, FILE *out, Mus
   Job job = {.options = options, .mutex = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER,
              .result = PTHREAD_COND_INITIALIZER};
   MUSE_TRY(muse_tokenizer_open(options->tokenizer, &job.tokenizer, diag));
-  MuseStatus status = make_output_folder(options->output, diag);
+  MuseStatus status = muse_make_parent_dirs(options->output, diag);
   if (status == MUSE_OK) status = muse_tokenize_journal_open(options->output, &job.journal, diag);
   if (status == MUSE_OK) {
     status = tokenize(&job, out, diag);

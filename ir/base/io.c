@@ -237,6 +237,16 @@ MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag) {
   return status;
 }
 
+MuseStatus muse_make_parent_dirs(const char *path, MuseDiag *diag) {
+  const char *slash = strrchr(path, '/');
+  if (!slash || slash == path) return MUSE_OK;
+  char *folder = duplicate(path);
+  folder[slash - path] = 0;
+  MuseStatus status = muse_make_dirs(folder, 0777, diag);
+  free(folder);
+  return status;
+}
+
 // Removes the entry `name` of the open directory `parent`, with everything below it. Works on descriptors and never
 // follows a link, so that nothing outside the tree can be reached. Returns 0 or an errno.
 static int remove_entry(int parent, const char *name) {

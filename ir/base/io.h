@@ -25,6 +25,7 @@ void muse_atomic_abort(MuseAtomicFile *f);
 MuseStatus muse_atomic_open_kept(const char *path, const char *temporary, MuseAtomicFile *out, MuseDiag *diag);
 
 MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag); // mkdir -p
+MuseStatus muse_make_parent_dirs(const char *path, MuseDiag *diag);         // of a file to be, mode 0777
 MuseStatus muse_sync_dir(const char *path, MuseDiag *diag);
 MuseStatus muse_remove_tree(const char *path, MuseDiag *diag); // a missing path is fine
 

@@ -149,6 +149,17 @@ class Scratch(unittest.TestCase):
         run('musec', self.config(text, name + '.yaml'), *args, '-o', self.path(name))
         return self.path(name)
 
+    def one_error(self, done, says):
+        """One error and no more, with the words that matter (a text, or several)."""
+        errors = [line for line in done.stderr.splitlines() if 'error: ' in line]
+        self.assertEqual(len(errors), 1, done.stderr)
+        for words in [says] if isinstance(says, str) else says:
+            self.assertIn(words, errors[0])
+        return done
+
+    def refused(self, name, *args, says, status=2, **kwargs):
+        return self.one_error(run(name, *args, status=status, **kwargs), says)
+
 
 def main(names=()):
     """Like unittest.main, but skips are named on stderr and an empty run fails. Names: of tests, otherwise all run."""

@@ -28,14 +28,6 @@ def digit(byte, j):
 
 
 class Compress(programs.Scratch):
-    def refused(self, name, *args, says, status=2, **kwargs):
-        done = run(name, *args, status=status, **kwargs)
-        errors = [line for line in done.stderr.splitlines() if 'error: ' in line]
-        self.assertEqual(len(errors), 1, done.stderr)
-        for words in [says] if isinstance(says, str) else says:
-            self.assertIn(words, errors[0])
-        return done
-
     def text(self):
         with open(self.path('text.txt'), 'w', encoding='utf-8') as f:
             f.write(TEXT)

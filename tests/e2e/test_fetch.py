@@ -60,11 +60,7 @@ class Fetch(programs.Scratch):
         return run('muse-data', *self.arguments(*args), status=status, env={**self.env, **env}, timeout=120)
 
     def refused(self, *args, says, status, **env):
-        done = self.fetch(*args, status=status, **env)
-        errors = [line for line in done.stderr.splitlines() if 'error: ' in line]
-        self.assertEqual(len(errors), 1, done.stderr)
-        self.assertIn(says, errors[0])
-        return done
+        return self.one_error(self.fetch(*args, status=status, **env), says)
 
     def texts(self, name):
         folder, texts = os.path.join(self.out, 'text', name), []

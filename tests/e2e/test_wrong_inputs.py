@@ -41,15 +41,6 @@ class WrongInputs(programs.Scratch):
         run('muse-data', 'tokenize', text, '-o', cls.data)
         run('muse-run', 'train', cls.plan_path, '--data', cls.data, '-o', cls.run_dir, '--stop-after', 4, '-q')
 
-    def refused(self, name, *args, says, status=2, **kwargs):
-        """One error and no more, with the words that matter."""
-        done = run(name, *args, status=status, **kwargs)
-        errors = [line for line in done.stderr.splitlines() if 'error: ' in line]
-        self.assertEqual(len(errors), 1, done.stderr)
-        for words in [says] if isinstance(says, str) else says:
-            self.assertIn(words, errors[0])
-        return done
-
     def train(self, *args, **kwargs):
         return run('muse-run', 'train', self.plan_path, '--data', self.data, *args, **kwargs)
 
