@@ -340,10 +340,11 @@ static void emit_panel(MuseLlvm *ll, Walk *w, LLVMValueRef a, LLVMValueRef m, in
   int64_t width = (int64_t)t->lanes * t->vectors_n;
   bool one_block = p->block_k >= p->K;
   LLVMValueRef place = muse_llvm_i64(ll, 0);
-  if (!one_block) { // C of the whole block is kept, tile by tile
+  if (!one_block) { // C of the whole block is kept, tile by tile; AMX stores whole tile registers of 16 rows
+    int64_t slot_rows = t->amx ? muse_round_up(t->tile_m, 16) : t->tile_m;
     LLVMValueRef tile_row = LLVMBuildUDiv(ll->b, m, muse_llvm_i64(ll, t->tile_m), "");
     place = LLVMBuildMul(ll->b, tile_row, muse_llvm_i64(ll, muse_ceil_div(p->block_n, width)), "");
-    place = LLVMBuildMul(ll->b, LLVMBuildAdd(ll->b, place, panel, ""), muse_llvm_i64(ll, 4 * t->tile_m * width), "");
+    place = LLVMBuildMul(ll->b, LLVMBuildAdd(ll->b, place, panel, ""), muse_llvm_i64(ll, 4 * slot_rows * width), "");
   }
   Tile tile = {.t = t, .rows = rows, .vectors = vectors, .units = w->block.units};
   tile.a = a;

@@ -2,6 +2,7 @@
 
 #include "ir/base/checked.h"
 #include "ir/text.h"
+#include "tests/unit/tile_emulator.h"
 
 #include <criterion/criterion.h>
 
@@ -296,6 +297,17 @@ static void cross_compile(const MuseOp *kernel) {
   muse_diag_destroy(diag);
 }
 
+bool muse_harness_emulates_tiles(MuseCpuTarget *out_target) {
+  const MuseCpuModule *cpu = muse_harness_module();
+  MuseCpuTarget host;
+  if (cpu->host_target(MUSE_CPU_AMX, true, &host) || !cpu->host_target(MUSE_CPU_AVX512_VNNI, true, &host)) return false;
+  if (!strstr(host.features, "avx512vbmi") || !strstr(host.features, "avx512bf16")) return false;
+  MuseDiag *diag = muse_diag_create();
+  check(cpu->parse_target("cpu:amx", out_target, diag), diag, "cpu:amx");
+  muse_diag_destroy(diag);
+  return muse_tile_emulator_start();
+}
+
 void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarness *options,
                       MuseHarnessReport *out_report) {
   MuseHarness none = {0};
@@ -329,6 +341,15 @@ void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarnes
     if (c.options->only_best && target.level != best.level) continue;
     out_report->seconds = 0;
     run_level(&c, &target, out_report);
+  }
+  // Other kernels are at level amx what they are at avx512-vnni with the same extensions.
+  const char *skeleton = muse_op_text(kernel, "skeleton");
+  bool has_tiles = !strcmp(skeleton, "ternary_matmul") || !strcmp(skeleton, "int8_matmul");
+  MuseCpuTarget amx;
+  if (has_tiles && !c.options->only_best && muse_harness_emulates_tiles(&amx)) {
+    int64_t before = muse_tile_emulator_count();
+    run_level(&c, &amx, out_report);
+    out_report->emulated_tiles = muse_tile_emulator_count() - before;
   }
   if (!c.options->no_cross) cross_compile(kernel);
   for (int i = 0; i < kernel->n_operands; i++) guard_destroy(&c.operand[i]);

@@ -4,8 +4,8 @@
 // One kernel against the oracle: the body is evaluated in f64 (muse_region_eval), the emitted code runs at every level
 // that this machine has, with guard pages and red zones around all buffers, poisoned results, workspace and scratch,
 // with the tasks in one call, one call a task, in reversed order and in odd pieces (all must give the same bits), and
-// in place wherever that is allowed. Objects for aarch64 and x86-64-v3 are made besides. Anything wrong but numbers
-// fails the Criterion test with a sentence.
+// in place wherever that is allowed. Level amx runs with emulated tiles where nothing but they is missing. Objects for
+// aarch64 and x86-64-v3 are made besides. Anything wrong but numbers fails the Criterion test with a sentence.
 
 #include "compiler/emit.h"
 #include "tests/unit/kernel_support.h"
@@ -33,6 +33,7 @@ typedef struct MuseHarnessReport {
   double compile_seconds;                     // of the last level
   double seconds;                             // best time of a run (time_repeats)
   size_t object_bytes;                        // of the last level
+  int64_t emulated_tiles;                     // instructions of AMX that were emulated
 } MuseHarnessReport;
 
 void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarness *options,
@@ -45,5 +46,8 @@ void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarnes
 MuseModule *muse_harness_kernel(const char *skeleton, const char *text, MuseOp **out_kernel);
 
 const MuseCpuModule *muse_harness_module(void); // the loaded libmuse-cpu.so
+
+// Level amx on a machine that has all of it but the tiles, whose instructions are emulated then (tile_emulator.h).
+bool muse_harness_emulates_tiles(MuseCpuTarget *out_target);
 
 #endif

@@ -21,6 +21,12 @@ static MuseHarnessReport run_text(const char *skeleton, const char *text) {
   return run_with(skeleton, text, (MuseHarness){.round_storage = true});
 }
 
+// A machine that emulates tiles has run them.
+static void expect_tiles(const MuseHarnessReport *r, const char *what) {
+  MuseCpuTarget amx;
+  if (muse_harness_emulates_tiles(&amx)) cr_assert_gt(r->emulated_tiles, 0, "%s: level amx ran no tiles", what);
+}
+
 static void expect_exact(const MuseHarnessReport *r, int result, const char *what) {
   cr_assert_eq(r->error[result], 0, "%s: result %d is off by %g", what, result, r->error[result]);
   cr_assert_eq(r->differing[result], 0, "%s: %g of result %d differ", what, r->differing[result], result);
@@ -113,6 +119,7 @@ static void check_ternary(int M, int N, int K, const char *trits) {
   MuseHarnessReport r = run_text("ternary_matmul", text);
   cr_assert_lt(r.error[0], 1e-6, "%s: %g", what, r.error[0]);
   expect_exact(&r, 1, what);
+  if (M > 4) expect_tiles(&r, what); // few rows are streamed past the tiles
 }
 
 Test(emit_ternary_matmul, few_rows) {
@@ -125,8 +132,9 @@ Test(emit_ternary_matmul, few_rows) {
 }
 
 Test(emit_ternary_matmul, tiles) {
-  static const int shape[][3] = {{5, 40, 100},  {37, 70, 700}, {100, 32, 64},
-                                 {24, 16, 321}, {7, 1, 33},    {30, 130, 5200}};
+  // the last three: several blocks of K, and several panels of fewer rows than a tile of AMX has
+  static const int shape[][3] = {{5, 40, 100}, {37, 70, 700},   {100, 32, 64},  {24, 16, 321},
+                                 {7, 1, 33},   {30, 130, 5200}, {9, 130, 2700}, {30, 100, 2600}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) {
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t2");
     check_ternary(shape[i][0], shape[i][1], shape[i][2], "t5");
@@ -190,10 +198,12 @@ static void check_int8(int M, int N, int K) {
   snprintf(what, sizeof what, "int8 %dx%dx%d", M, N, K);
   MuseHarnessReport r = run_text("int8_matmul", text);
   expect_exact(&r, 0, what);
+  expect_tiles(&r, what);
 }
 
 Test(emit_int8_matmul, shapes) {
-  static const int shape[][3] = {{1, 1, 1}, {37, 70, 203}, {130, 40, 5203}, {7, 17, 64}, {25, 9, 2}, {64, 128, 256}};
+  static const int shape[][3] = {{1, 1, 1},  {37, 70, 203},  {130, 40, 5203}, {7, 17, 64},
+                                 {25, 9, 2}, {64, 128, 256}, {9, 130, 2700}};
   for (size_t i = 0; i < sizeof shape / sizeof *shape; i++) check_int8(shape[i][0], shape[i][1], shape[i][2]);
 }
 
@@ -271,7 +281,7 @@ Test(emit_trits, unpack) {
     }
 }
 
-// Levels of x86 that this machine may lack, and the baseline of aarch64, at least become objects.
+// The instructions that make these levels what they are, on whatever machine.
 Test(emit_ternary_matmul, compiles_for_amx_and_neon) {
   static const char *const names[] = {"cpu:amx", "cpu:neon", "cpu:neon-dot"};
   static const char *const texts[][2] = {
