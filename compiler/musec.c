@@ -10,6 +10,7 @@
 #include "ir/base/options.h"
 #include "ir/text.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,6 +251,10 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
 
 int main(int argc, char **argv) {
   muse_program_start();
+  // Passes make and drop megabytes of IR; memory that went back to the system would be faulted in and zeroed again.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  mallopt(M_TOP_PAD, 8 << 20);
   MuseArena *arena = muse_arena_create();
   MuseDiag *diag = muse_diag_create();
   Arguments a = {.target = "cpu", .bisect = ALL_PASSES};

@@ -47,6 +47,9 @@ __attribute__((format(printf, 3, 4))) static MuseStatus damaged(Verifier *v, con
   return MUSE_ERR_INPUT;
 }
 
+// Names are compared more often than anything else here, and most differ in the first letter.
+static bool same_name(const char *a, const char *b) { return *a == *b && strcmp(a, b) == 0; }
+
 // --- structure: pointers, links, counts; after it the function can be walked, numbered and printed ---
 
 static MuseStatus check_list_memory(Verifier *v, const MuseOp *op, const MuseAttrList *list) {
@@ -65,8 +68,7 @@ static MuseStatus check_list_memory(Verifier *v, const MuseOp *op, const MuseAtt
       return damaged(v, op, "attribute '%s' holds no element type", a->name);
     }
     for (int j = 0; j < i; j++) {
-      if (*list->data[j].name == *a->name && strcmp(list->data[j].name, a->name) == 0)
-        return damaged(v, op, "attribute '%s' is given twice", a->name);
+      if (same_name(list->data[j].name, a->name)) return damaged(v, op, "attribute '%s' is given twice", a->name);
     }
   }
   return MUSE_OK;
@@ -135,7 +137,7 @@ static MuseStatus check_schema(Verifier *v, const MuseOp *op) {
   for (int i = 0; i < op->attrs.len; i++) {
     const MuseAttr *a = &op->attrs.data[i];
     int row = 0;
-    while (row < n && a->name != schema[row].value.name && strcmp(a->name, schema[row].value.name) != 0) row++;
+    while (row < n && !same_name(a->name, schema[row].value.name)) row++;
     if (row == n) return damaged(v, op, "the op has no attribute '%s'", a->name);
     if (a->kind != schema[row].kind) {
       return damaged(v, op, "attribute '%s' is of kind %s, not %s", a->name, muse_attr_kind_name(a->kind),
@@ -412,7 +414,7 @@ static MuseStatus verify_attr_kinds(const MuseAttrList *list, const char *what, 
   for (int i = 0; i < list->len; i++) {
     const MuseAttr *a = &list->data[i];
     for (size_t k = 0; k < sizeof known_attrs / sizeof *known_attrs; k++) {
-      if (!muse_str_eq(a->name, known_attrs[k].name) || a->kind == known_attrs[k].kind) continue;
+      if (!same_name(a->name, known_attrs[k].name) || a->kind == known_attrs[k].kind) continue;
       return muse_error(diag, MUSE_ERR_INPUT, "%s%s: attribute '%s' must be of kind %s, and is %s", what, name, a->name,
                         muse_attr_kind_name(known_attrs[k].kind), muse_attr_kind_name(a->kind));
     }
