@@ -221,6 +221,7 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
     return muse_error(diag, MUSE_ERR_INPUT, "--repeats takes a number from 1 on, --top one from 0 on");
   MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MUSE_TRY(muse_params_options_fit(s, &a->params, diag));
   if (a->function) {
     if (!muse_executor_has_function(s->executor, a->function))
       return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @%s", plan, a->function);

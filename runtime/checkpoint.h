@@ -66,6 +66,8 @@ MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoin
 void muse_checkpoint_close(MuseCheckpoint *checkpoint); // NULL is allowed
 // Refuses, without reading it, a `path` that is no checkpoint and holds none.
 MuseStatus muse_checkpoint_check(const char *path, MuseDiag *diag);
+// Appends the path of the parameters' file in the newest checkpoint there; false when there is none.
+bool muse_checkpoint_newest_model(const char *path, MuseStr *out_file);
 bool muse_checkpoint_exists(const char *dir); // at least one step-N is there
 
 const char *muse_checkpoint_path(const MuseCheckpoint *checkpoint); // DIR/step-N

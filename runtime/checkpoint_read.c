@@ -97,6 +97,18 @@ MuseStatus muse_checkpoint_check(const char *path, MuseDiag *diag) {
   return empty ? no_checkpoint(path, diag) : MUSE_OK;
 }
 
+bool muse_checkpoint_newest_model(const char *path, MuseStr *out) {
+  MuseDiag *unused = muse_diag_create();
+  MuseSteps steps = {0};
+  bool itself = is_checkpoint(path);
+  bool found = itself || (muse_checkpoint_list(path, &steps, unused) == MUSE_OK && steps.len > 0);
+  if (itself) muse_str_appendf(out, "%s/model.safetensors", path);
+  else if (found) muse_str_appendf(out, "%s/step-%lld/model.safetensors", path, (long long)steps.data[0]);
+  muse_vec_free(&steps);
+  muse_diag_destroy(unused);
+  return found;
+}
+
 MuseStatus muse_checkpoint_open(const char *path, MuseCheckpoint **out_checkpoint, MuseDiag *diag) {
   *out_checkpoint = NULL;
   if (is_checkpoint(path)) return open_one(path, out_checkpoint, diag);

@@ -57,6 +57,10 @@ typedef struct MuseCompressedInfo {
 MuseStatus muse_compressed_check(const MuseModule *module, const MuseSafetensors *file, MuseCompressedInfo *out,
                                  MuseDiag *diag);
 
+// Whether the file is of the plan's configuration, without reading its content when it is. What is wrong otherwise is
+// what muse_compressed_check says: a damaged file may seem to be of another configuration.
+MuseStatus muse_compressed_fits(const MuseModule *module, const MuseSafetensors *file, MuseDiag *diag);
+
 // Compresses the parameter again and holds it against a checked file: MUSE_ERR_DATA when it differs.
 MuseStatus muse_compressed_compare(MuseCompressor *compressor, const MuseModule *module, const MuseSafetensors *file,
                                    const MuseBuffer *param, MuseParamReadFn read, void *read_context, MuseDiag *diag);

@@ -134,6 +134,16 @@ MuseStatus muse_compressed_check(const MuseModule *module, const MuseSafetensors
   return check_meaning(module, file, out->config, diag);
 }
 
+MuseStatus muse_compressed_fits(const MuseModule *module, const MuseSafetensors *file, MuseDiag *diag) {
+  const char *config = muse_safetensors_metadata(file, "config");
+  MuseDiag *unsaid = muse_diag_create();
+  bool fits = config && check_tensors(module, file, unsaid) == MUSE_OK &&
+              check_meaning(module, file, config, unsaid) == MUSE_OK;
+  muse_diag_destroy(unsaid);
+  MuseCompressedInfo info;
+  return fits ? MUSE_OK : muse_compressed_check(module, file, &info, diag);
+}
+
 // ---- an initial model ----
 
 typedef struct Comparing {

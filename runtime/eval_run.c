@@ -78,6 +78,7 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
     return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share above 0 and below 1");
   MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MUSE_TRY(muse_params_options_fit(s, &a->params, diag));
   if (!muse_executor_has_function(s->executor, "loss"))
     return muse_error(diag, MUSE_ERR_INPUT, "'%s' has no function @loss; run musec again", plan);
   if (s->tokenizer) MUSE_TRY(muse_session_tokenizer(s, NULL, tokenizer, diag));

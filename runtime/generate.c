@@ -145,6 +145,7 @@ static MuseStatus generate(const char *plan, Arguments *a, MuseSession *s, MuseT
   MuseGenerateResult result;
   MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MUSE_TRY(muse_params_options_fit(s, &a->params, diag));
   MUSE_TRY(muse_session_tokenizer(s, a->tokenizer, tokenizer, diag));
   MUSE_TRY(muse_decoder_create(s, &decoder, diag));
   MUSE_TRY(muse_session_prepare(s, muse_decode_functions, diag));

@@ -3,6 +3,7 @@
 
 #include "ir/base/io.h"
 #include "ir/text.h"
+#include "runtime/compressed.h"
 #include "runtime/memory.h"
 #include "runtime/packing.h"
 #include "runtime/params.h"
@@ -346,6 +347,24 @@ MuseStatus muse_params_options_check(const MuseParamsOptions *options, MuseDiag 
   bool compressed = stat(path, &st) == 0 && S_ISDIR(st.st_mode) && muse_compressed_path(path, &file);
   muse_str_free(&file);
   return compressed ? MUSE_OK : muse_checkpoint_check(path, diag);
+}
+
+MuseStatus muse_params_options_fit(const MuseSession *s, const MuseParamsOptions *options, MuseDiag *diag) {
+  const char *path = options->checkpoint ? options->checkpoint : options->params;
+  MuseStr name = {0};
+  MuseSafetensors *file = NULL;
+  if (!path) return MUSE_OK;
+  bool only = muse_compressed_path(path, &name);
+  bool found = only || (options->checkpoint && muse_checkpoint_newest_model(path, &name));
+  MuseDiag *unsaid = muse_diag_create(); // a checkpoint that cannot be read is passed over for an older one
+  MuseStatus status = found ? muse_safetensors_open(name.data, &file, only ? diag : unsaid) : MUSE_OK;
+  if (file && muse_is_compressed(file)) status = muse_compressed_fits(s->module, file, diag);
+  else if (file) status = muse_params_check(s->module, file, diag);
+  else if (!only) status = MUSE_OK;
+  muse_diag_destroy(unsaid);
+  muse_safetensors_close(file);
+  muse_str_free(&name);
+  return status;
 }
 
 MuseStatus muse_session_load(MuseSession *s, const MuseParamsOptions *options, uint64_t *out_step, MuseDiag *diag) {

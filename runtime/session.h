@@ -128,6 +128,9 @@ void muse_params_note_untrained(const MuseSession *session, const MuseParamsOpti
 // Refuses, before any work, parameters that are named twice or are not there. muse_session_load asks this, too.
 MuseStatus muse_params_options_check(const MuseParamsOptions *options, MuseDiag *diag);
 
+// Refuses, before kernels are compiled and reading no content, parameters of another configuration than the plan's.
+MuseStatus muse_params_options_fit(const MuseSession *session, const MuseParamsOptions *options, MuseDiag *diag);
+
 // Loads the parameters (from neither: initial values of the plan's seed) and refreshes. out_step (may be NULL): of the
 // checkpoint.
 MuseStatus muse_session_load(MuseSession *session, const MuseParamsOptions *options, uint64_t *out_step,

@@ -173,6 +173,7 @@ static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, 
   MUSE_TRY(muse_check_option(a->check, &check, diag));
   MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MUSE_TRY(muse_params_options_fit(s, &a->params, diag));
   MUSE_TRY(read_rows(s, a, diag));
   MUSE_TRY(muse_session_prepare(s, functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));

@@ -189,6 +189,14 @@ static MuseStatus resume(MuseTraining *t, MuseDiag *diag) {
   return status;
 }
 
+// Where the parameters of a run that starts come from.
+static MuseParamsOptions start_of(const Arguments *a) {
+  MuseStr file = {0};
+  bool is_file = a->init && muse_compressed_path(a->init, &file);
+  muse_str_free(&file);
+  return (MuseParamsOptions){.checkpoint = is_file ? NULL : a->init, .params = is_file ? a->init : a->params};
+}
+
 static MuseStatus load_parameters(MuseTraining *t, const Arguments *a, MuseDiag *diag) {
   MuseSession *s = &t->session;
   t->state = (MuseRunState){.seed = s->seed, .best_validation_loss = INFINITY, .plan_hash = s->plan_hash,
@@ -200,10 +208,7 @@ static MuseStatus load_parameters(MuseTraining *t, const Arguments *a, MuseDiag 
   }
   if (a->resume && !s->quiet)
     fprintf(stderr, "'%s' holds no checkpoint yet; the run starts from the beginning\n", t->run_dir);
-  MuseStr file = {0};
-  bool is_file = a->init && muse_compressed_path(a->init, &file);
-  muse_str_free(&file);
-  MuseParamsOptions from = {.checkpoint = is_file ? NULL : a->init, .params = is_file ? a->init : a->params};
+  MuseParamsOptions from = start_of(a);
   MUSE_TRY(muse_executor_zero(s->executor, "moment", diag));
   return muse_session_load(s, &from, NULL, diag);
 }
@@ -292,6 +297,8 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
+  MuseParamsOptions start = start_of(a);
+  if (!(a->resume && muse_checkpoint_exists(t->run_dir))) MUSE_TRY(muse_params_options_fit(s, &start, diag));
   MUSE_TRY(read_numbers(t, a, diag));
   MUSE_TRY(open_data(t, a, diag));
   if (t->run_dir) MUSE_TRY(open_run_dir(t, a, diag));

@@ -89,7 +89,14 @@ class WrongInputs(programs.Scratch):
         params = glob.glob(os.path.join(self.run_dir, 'step-4', 'model.safetensors'))[0]
         self.refused('muse-run', 'generate', other, '--params', params, status=5,
                      says=['embed.weight', 'more do not fit'])
-        self.refused('muse-run', 'generate', other, '--checkpoint', self.run_dir, status=5, says='another plan')
+        self.refused('muse-run', 'generate', other, '--checkpoint', self.run_dir, status=5,
+                     says='another configuration')
+        # No kernel was compiled for it: what does not fit is refused before any work.
+        for command in (['train', '--data', self.data, '--init'], ['eval', '--data', self.data, '--checkpoint'],
+                        ['generate', '--checkpoint'], ['bench', '--checkpoint']):
+            self.refused('muse-run', command[0], other, *command[1:], self.run_dir, '--cache-dir', self.path('cache'),
+                         status=5, says='another configuration')
+        self.assertFalse(os.path.exists(self.path('cache')))
         self.refused('muse-run', 'generate', self.plan_path, '--checkpoint', params, says='--params')
         tensors = load(params)
         tensors['layers.0.ffn.up.weight'].data[3] = float('nan')
