@@ -108,9 +108,8 @@ static void accumulate_diagonal(MuseLlvm *ll, const Block *block, LLVMValueRef i
   }
 }
 
-// The share of the prefetched rows that belongs to the block's rows of C.
-static void emit_prefetch(MuseLlvm *ll, const Block *block, LLVMValueRef i) {
-  const MuseGemmPrefetch *p = block->prefetch;
+// The share of the piece's rows that belongs to the block's rows of C.
+static void emit_prefetch(MuseLlvm *ll, const Block *block, const MusePrefetchPiece *p, LLVMValueRef i) {
   LLVMValueRef scale = muse_llvm_i64(ll, p->rows), m = muse_llvm_i64(ll, block->tile->m);
   LLVMValueRef past = LLVMBuildNSWAdd(ll->b, i, muse_llvm_i64(ll, block->rows), "");
   LLVMValueRef begin = LLVMBuildUDiv(ll->b, LLVMBuildNSWMul(ll->b, i, scale, ""), m, "");
@@ -118,17 +117,14 @@ static void emit_prefetch(MuseLlvm *ll, const Block *block, LLVMValueRef i) {
   MuseLlvmLoop row;
   muse_llvm_loop_begin(ll, &row, begin, end, 1);
   LLVMValueRef offset = LLVMBuildNSWMul(ll->b, row.index, muse_llvm_i64(ll, p->stride), "");
-  for (int k = 0; k < p->n; k++)
-    for (int64_t byte = 0; byte < p->bytes; byte += 64) {
-      LLVMValueRef line = muse_llvm_byte_address(ll, p->from[k], offset);
-      muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, line, byte));
-    }
+  LLVMValueRef from = muse_llvm_byte_address(ll, p->from, offset);
+  for (int64_t byte = 0; byte < p->bytes; byte += 64) muse_llvm_prefetch(ll, muse_llvm_byte_offset(ll, from, byte));
   muse_llvm_loop_end(ll, &row);
 }
 
 static void emit_block(MuseLlvm *ll, Block block, LLVMValueRef i) {
   const MuseGemmTile *tile = block.tile;
-  if (block.prefetch) emit_prefetch(ll, &block, i);
+  for (int k = 0; block.prefetch && k < block.prefetch->n; k++) emit_prefetch(ll, &block, &block.prefetch->of[k], i);
   Accumulators acc;
   block.a = element(ll, block.a, i, tile->a_row);
   block.c = element(ll, block.c, i, tile->ldc);
@@ -223,18 +219,18 @@ void muse_llvm_gemm_tile_prefetching(MuseLlvm *ll, const MuseGemmTile *tile, con
                         (long long)tile->n, (long long)tile->k, (long long)tile->a_row, (long long)tile->a_col,
                         (long long)tile->ldb, (long long)tile->ldc, (int)tile->shape, tile->accumulate ? "_add" : "");
   const int n = prefetch ? prefetch->n : 0;
-  if (prefetch)
-    name = muse_arena_printf(ll->arena, "%s_p%d_%lld_%lld_%lld", name, n, (long long)prefetch->rows,
-                             (long long)prefetch->stride, (long long)prefetch->bytes);
+  for (int i = 0; i < n; i++)
+    name = muse_arena_printf(ll->arena, "%s_p%lld_%lld_%lld", name, (long long)prefetch->of[i].rows,
+                             (long long)prefetch->of[i].stride, (long long)prefetch->of[i].bytes);
   LLVMTypeRef params[3 + MUSE_GEMM_MAX_PREFETCH];
   LLVMValueRef args[3 + MUSE_GEMM_MAX_PREFETCH] = {a, b, c};
   MUSE_ASSERT(n <= MUSE_GEMM_MAX_PREFETCH);
   for (int i = 0; i < 3 + n; i++) params[i] = ll->ptr;
-  for (int i = 0; i < n; i++) args[3 + i] = prefetch->from[i];
+  for (int i = 0; i < n; i++) args[3 + i] = prefetch->of[i].from;
   MuseLlvmHelper helper;
   if (muse_llvm_helper_begin(ll, name, params, 3 + n, &helper)) {
     MuseGemmPrefetch inside = prefetch ? *prefetch : (MuseGemmPrefetch){0};
-    for (int i = 0; i < n; i++) inside.from[i] = LLVMGetParam(helper.function, (unsigned)(3 + i));
+    for (int i = 0; i < n; i++) inside.of[i].from = LLVMGetParam(helper.function, (unsigned)(3 + i));
     emit_gemm(ll, helper.function, tile, prefetch ? &inside : NULL);
     muse_llvm_helper_end(ll, &helper);
   }

@@ -31,13 +31,16 @@ typedef struct MuseGemmTile {
 
 void muse_llvm_gemm_tile(MuseLlvm *ll, const MuseGemmTile *tile, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
 
-// The same product, which meanwhile asks memory for what comes next: `rows` rows of `bytes`, `stride` bytes apart, from
-// each of `n` addresses (they need not exist: a prefetch never faults), spread evenly over the rows of C.
-enum { MUSE_GEMM_MAX_PREFETCH = 4 };
+// The same product, which meanwhile asks memory for what comes next: `n` pieces, each `rows` rows of `bytes`, `stride`
+// bytes apart (they need not exist: a prefetch never faults), spread evenly over the rows of C.
+enum { MUSE_GEMM_MAX_PREFETCH = 8 };
+typedef struct MusePrefetchPiece {
+  LLVMValueRef from;
+  int64_t rows, stride, bytes;
+} MusePrefetchPiece;
 typedef struct MuseGemmPrefetch {
   int n;
-  LLVMValueRef from[MUSE_GEMM_MAX_PREFETCH];
-  int64_t rows, stride, bytes;
+  MusePrefetchPiece of[MUSE_GEMM_MAX_PREFETCH];
 } MuseGemmPrefetch;
 void muse_llvm_gemm_tile_prefetching(MuseLlvm *ll, const MuseGemmTile *tile, const MuseGemmPrefetch *prefetch,
                                      LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);

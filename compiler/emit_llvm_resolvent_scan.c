@@ -5,12 +5,12 @@
 
 // Operands and result of the next chunk to prefetch, a bit each: one during each product, so that memory is asked
 // evenly.
-enum { Q = 1, K = 2, V = 4, O = 1 };
+enum { Q = 1, K = 2, V = 4, TOKENS = 8 + 16 + 32, O = 1 };
 
 static void product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, int64_t a, int64_t b, int64_t c,
                     unsigned operands, unsigned results) {
-  muse_scan_product_prefetching(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c), 1,
-                                operands, results);
+  muse_scan_product(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c),
+                    (MuseScanAhead){1, operands, results, NULL});
 }
 
 static void forward_chunk(MuseLlvm *ll, MuseScanChunk *cx) {
@@ -27,7 +27,8 @@ static void forward_chunk(MuseLlvm *ll, MuseScanChunk *cx) {
   const MuseGemmTile through_state = {C, pd, 2 * d, 2 * l->dp, 1, pd, pd, MUSE_GEMM_FULL, true};
   if (has_state) product(ll, cx, through_state, l->left, l->state, l->out, K, 0);
   muse_scan_unpack(ll, cx, 0, l->out, -1);
-  if (has_state) muse_scan_advance(ll, cx, muse_scan_tile(ll, l->state), muse_scan_tile(ll, l->state), V, 0);
+  LLVMValueRef state = muse_scan_tile(ll, l->state);
+  if (has_state) muse_scan_advance(ll, cx, state, state, (MuseScanAhead){1, V | TOKENS, 0, NULL});
 }
 
 bool muse_emit_llvm_resolvent_scan(MuseLlvm *ll, const MuseOp *kernel) {

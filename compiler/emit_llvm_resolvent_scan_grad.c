@@ -13,7 +13,7 @@
 
 // Operands and results of the chunk before to prefetch, a bit each: one during each product, so that memory is asked
 // evenly.
-enum { Q = 1, K = 2, V = 4, DO = 64, DQ = 1, DK = 2, DV = 4 };
+enum { Q = 1, K = 2, V = 4, TOKENS = 8 + 16 + 32, DO = 64, DQ = 1, DK = 2, DV = 4, DTOKENS = 8 + 16 };
 
 static LLVMValueRef index_of(MuseLlvm *ll, LLVMValueRef row, int64_t width, LLVMValueRef column) {
   return LLVMBuildNSWAdd(ll->b, LLVMBuildNSWMul(ll->b, row, muse_llvm_i64(ll, width), ""), column, "");
@@ -25,7 +25,9 @@ static void step_state(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef from, LLVMV
   muse_scan_pack(ll, cx, 2, cx->layout.v);
   muse_scan_transpose(ll, cx, cx->layout.k, cx->layout.kt);
   muse_scan_last_row(ll, cx);
-  muse_scan_advance(ll, cx, from, to, K | V, 0);
+  // The state after this one, so that its stores do not wait for memory either.
+  LLVMValueRef after = muse_llvm_byte_offset(ll, to, cx->layout.state_bytes);
+  muse_scan_advance(ll, cx, from, to, (MuseScanAhead){1, K | V | TOKENS, 0, from == to ? NULL : after});
 }
 
 // Per token t (a lane each): with x = X^T (rows of d), e = E (Re above Im) and a the complex factor of the token,
@@ -130,8 +132,8 @@ static void store_green_gradient(MuseLlvm *ll, const MuseScanChunk *cx, MuseComp
 
 static void product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, int64_t a, int64_t b, int64_t c,
                     unsigned operands, unsigned results) {
-  muse_scan_product_prefetching(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c), -1,
-                                operands, results);
+  muse_scan_product(ll, cx, tile, muse_scan_tile(ll, a), muse_scan_tile(ll, b), muse_scan_tile(ll, c),
+                    (MuseScanAhead){-1, operands, results, NULL});
 }
 
 // state: S before the chunk. The tile `state` of the layout is Gamma.
@@ -149,7 +151,7 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   product(ll, cx, scores, l->dout, l->vt, l->n, K, 0);
   const MuseGemmTile with_state = {2 * d, C, d, pd, 1, C, C, MUSE_GEMM_FULL, false};
   LLVMValueRef doutt = muse_scan_tile(ll, l->doutt), e = muse_scan_tile(ll, l->e);
-  muse_scan_product_prefetching(ll, cx, with_state, state, doutt, e, -1, V, 0);
+  muse_scan_product(ll, cx, with_state, state, doutt, e, (MuseScanAhead){-1, V, 0, NULL});
   product(ll, cx, with_state, l->state, l->vt, l->g, DO, 0);
   muse_scan_rows(ll, cx, true, false);
   mix_with_state(ll, cx, l->qt, l->e, l->right, MUSE_SCAN_P, MUSE_SCAN_Y, false);
@@ -163,7 +165,7 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   product(ll, cx, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->n, l->k, l->out, 0, DV);
   muse_llvm_transpose_tile(ll, pd, C, muse_scan_tile(ll, l->e), muse_scan_tile(ll, l->out2));
   muse_scan_unpack(ll, cx, 0, l->out, l->out2);
-  product(ll, cx, upper, l->n, l->q, l->out, 0, 0);
+  product(ll, cx, upper, l->n, l->q, l->out, TOKENS, DTOKENS);
   muse_llvm_transpose_tile(ll, pd, C, muse_scan_tile(ll, l->g), muse_scan_tile(ll, l->out2));
   muse_scan_unpack(ll, cx, 1, l->out, l->out2);
 
@@ -172,13 +174,9 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   muse_scan_scale_state(ll, cx, gamma, gamma);
   // Meanwhile the state before the chunk before is asked for (of the first chunk of a group nothing that exists).
   const MuseGemmTile update = {2 * d, pd, C, C, 1, pd, pd, MUSE_GEMM_FULL, true};
-  const MuseGemmPrefetch states = {.n = 1,
-                                   .from = {muse_llvm_byte_offset(ll, state, -l->state_bytes)},
-                                   .rows = 2 * d,
-                                   .stride = pd * 4,
-                                   .bytes = d * 4};
+  LLVMValueRef before = muse_llvm_byte_offset(ll, state, -l->state_bytes);
   LLVMValueRef right = muse_scan_tile(ll, l->right), dout = muse_scan_tile(ll, l->dout);
-  muse_llvm_gemm_tile_prefetching(ll, &update, &states, right, dout, gamma);
+  muse_scan_product(ll, cx, update, right, dout, gamma, (MuseScanAhead){-1, 0, 0, before});
 }
 
 static LLVMValueRef state_at(MuseLlvm *ll, const MuseScanChunk *cx, int64_t tile, LLVMValueRef index) {

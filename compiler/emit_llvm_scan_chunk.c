@@ -2,6 +2,8 @@
 
 #include "compiler/emit_llvm_scan_chunk.h"
 
+#include "ir/base/checked.h"
+
 // ---- tiles ----
 
 static LLVMValueRef mul(MuseLlvm *ll, LLVMValueRef x, int64_t y) {
@@ -60,21 +62,38 @@ void muse_scan_unpack(MuseLlvm *ll, const MuseScanChunk *cx, int index, int64_t 
                         chunk_address(ll, cx, muse_llvm_result(ll, result)));
 }
 
-void muse_scan_product_prefetching(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, LLVMValueRef a,
-                                   LLVMValueRef b, LLVMValueRef c, int chunks_ahead, unsigned operands,
-                                   unsigned results) {
+// Appends the rows of one chunk of `base`, a tensor [B,T,H,d], [B,T,H] or [B,T]. What all heads of a few tokens have in
+// one line is asked for by lines.
+static void add_chunk(MuseLlvm *ll, const MuseScanChunk *cx, MuseType type, LLVMValueRef base, LLVMValueRef t0,
+                      MuseGemmPrefetch *out) {
   const MuseResolventLayout *l = &cx->layout;
-  LLVMValueRef token = add(ll, cx->t0, muse_llvm_i64(ll, chunks_ahead * l->chunk));
-  LLVMValueRef at = add(ll, cx->vectors, mul(ll, token, l->H * l->d));
-  MuseGemmPrefetch prefetch = {.rows = l->chunk, .stride = l->H * l->d * 4, .bytes = l->d * 4};
-  for (int i = 0; i < cx->op->n_operands; i++)
-    if (operands >> i & 1) prefetch.from[prefetch.n++] = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, i));
-  for (int i = 0; i < cx->op->n_results; i++) {
-    const int result = results >> i & 1 ? muse_kernel_result_of(cx->op, i) : -1;
-    if (result >= 0) prefetch.from[prefetch.n++] = muse_llvm_result(ll, result);
-  }
+  const int64_t width = (type.rank == 4 ? l->d : 1) * 4, stride = (type.rank > 2 ? l->H : 1) * width;
+  const bool lines = width < 64 && stride < 64;
+  LLVMValueRef at = mul(ll, add(ll, mul(ll, cx->row, l->T), t0), stride);
+  if (!lines) at = add(ll, at, mul(ll, cx->head, width));
+  MUSE_ASSERT(out->n < MUSE_GEMM_MAX_PREFETCH);
   // No inbounds: before the first chunk and after the last the addresses are those of nothing.
-  for (int i = 0; i < prefetch.n; i++) prefetch.from[i] = muse_llvm_address(ll, MUSE_F32, prefetch.from[i], at);
+  LLVMValueRef from = muse_llvm_byte_address(ll, base, at);
+  out->of[out->n++] = lines ? (MusePrefetchPiece){from, muse_ceil_div(l->chunk * stride, 64), 64, 64}
+                            : (MusePrefetchPiece){from, l->chunk, stride, width};
+}
+
+void muse_scan_product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, LLVMValueRef a, LLVMValueRef b,
+                       LLVMValueRef c, MuseScanAhead ahead) {
+  const MuseResolventLayout *l = &cx->layout;
+  LLVMValueRef t0 = add(ll, cx->t0, muse_llvm_i64(ll, ahead.chunks_ahead * l->chunk));
+  MuseGemmPrefetch prefetch = {0};
+  for (int i = 0; i < cx->op->n_operands; i++) {
+    if (!(ahead.operands >> i & 1)) continue;
+    LLVMValueRef base = muse_llvm_operand(ll, muse_kernel_operand_of(cx->op, i));
+    add_chunk(ll, cx, cx->op->operands[i]->type, base, t0, &prefetch);
+  }
+  for (int i = 0; i < cx->op->n_results; i++) {
+    const int result = ahead.results >> i & 1 ? muse_kernel_result_of(cx->op, i) : -1;
+    if (result >= 0) add_chunk(ll, cx, cx->op->results[i]->type, muse_llvm_result(ll, result), t0, &prefetch);
+  }
+  if (ahead.state)
+    prefetch.of[prefetch.n++] = (MusePrefetchPiece){ahead.state, muse_ceil_div(2 * l->d * cx->pd * 4, 64), 64, 64};
   muse_llvm_gemm_tile_prefetching(ll, &tile, l->n_chunks > 1 ? &prefetch : NULL, a, b, c);
 }
 
@@ -281,8 +300,8 @@ void muse_scan_scale_state(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef f
   muse_llvm_loop_end(ll, &loop);
 }
 
-void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to, unsigned operands,
-                       unsigned results) {
+void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to,
+                       MuseScanAhead ahead) {
   const int64_t C = cx->layout.chunk, d = cx->layout.d;
   LLVMValueRef left = muse_scan_tile(ll, cx->layout.left), kt = muse_scan_tile(ll, cx->layout.kt);
   MuseLlvmLoop row, column;
@@ -300,5 +319,5 @@ void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from,
   MuseGemmTile tile = {
       .m = 2 * d, .n = cx->pd, .k = C, .a_row = C, .a_col = 1, .ldb = cx->pd, .ldc = cx->pd, .accumulate = true};
   LLVMValueRef v = muse_scan_tile(ll, cx->layout.v);
-  muse_scan_product_prefetching(ll, cx, tile, left, v, to, 1, operands, results);
+  muse_scan_product(ll, cx, tile, left, v, to, ahead);
 }

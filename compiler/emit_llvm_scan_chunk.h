@@ -41,12 +41,17 @@ void muse_scan_transpose(MuseLlvm *ll, const MuseScanChunk *cx, int64_t from, in
 // Stores tile (+ add, unless negative) to result `index` of the op, if it is wanted.
 void muse_scan_unpack(MuseLlvm *ll, const MuseScanChunk *cx, int index, int64_t tile, int64_t add);
 
-// A product (pointers) during which the same rows of the chunk `chunks_ahead` further are prefetched, from the operands
-// and results (a bit each) of type [B,T,H,d]. The heads of a token lie side by side, so one head reads short pieces far
-// apart, which hardware prefetchers do not follow; and asked for all at once they would stall the core.
-void muse_scan_product_prefetching(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, LLVMValueRef a,
-                                   LLVMValueRef b, LLVMValueRef c, int chunks_ahead, unsigned operands,
-                                   unsigned results);
+// What a product prefetches meanwhile: of the chunk `chunks_ahead` further the operands and results (a bit each), and a
+// state (or NULL). The heads of a token lie side by side, so one head reads short pieces far apart, which hardware
+// prefetchers do not follow; and asked for all at once they would stall the core. The single numbers of a token (g,
+// the document) count as much as the vectors: a recurrence waits for each.
+typedef struct MuseScanAhead {
+  int chunks_ahead;
+  unsigned operands, results;
+  LLVMValueRef state;
+} MuseScanAhead;
+void muse_scan_product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, LLVMValueRef a, LLVMValueRef b,
+                       LLVMValueRef c, MuseScanAhead ahead);
 
 MuseComplexValue muse_complex_mul(MuseLlvm *ll, MuseComplexValue x, MuseComplexValue y);
 MuseComplexValue muse_complex_add(MuseLlvm *ll, MuseComplexValue x, MuseComplexValue y);
@@ -72,9 +77,8 @@ void muse_scan_last_row(MuseLlvm *ll, MuseScanChunk *cx);
 // to = p_end * from: states [2][d][pd] (pointers, may be equal).
 void muse_scan_scale_state(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to);
 // Tile `left` [2 d][chunk] = Re A_C o K^T above Im A_C o K^T, then to = p_end * from + left V, while
-// the operands and results of the next chunk are prefetched.
-void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to, unsigned operands,
-                       unsigned results);
+// `ahead` is prefetched.
+void muse_scan_advance(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef from, LLVMValueRef to, MuseScanAhead ahead);
 void muse_scan_fill(MuseLlvm *ll, LLVMValueRef to, int64_t floats); // zeros; a multiple of 16 floats
 void muse_scan_copy(MuseLlvm *ll, LLVMValueRef from, LLVMValueRef to, int64_t floats);
 
