@@ -2,6 +2,7 @@
 
 #include "ir/base/checked.h"
 #include "ir/text.h"
+#include "tests/unit/foreign_cpu.h"
 #include "tests/unit/tile_emulator.h"
 
 #include <criterion/criterion.h>
@@ -57,15 +58,21 @@ typedef struct Guarded {
 
 static uint8_t red_byte(size_t i) { return (uint8_t)(0xA5 ^ (i * 7)); }
 
+static bool is_foreign; // kernels run on another processor, which shares the buffers
+
 // 64-byte aligned, a red zone before, and a page without access close behind.
 static Guarded guard_create(int64_t bytes, uint8_t poison) {
   Guarded g = {.bytes = (size_t)bytes};
   size_t padded = (size_t)muse_round_up(bytes > 0 ? bytes : 1, 64),
          span = (size_t)muse_round_up((int64_t)padded + RED, PAGE);
   g.map_bytes = span + PAGE;
-  g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  cr_assert(g.map != MAP_FAILED);
-  cr_assert_eq(mprotect(g.map + span, PAGE, PROT_NONE), 0);
+  if (is_foreign) {
+    g.map = muse_foreign_map(span);
+  } else {
+    g.map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert(g.map != MAP_FAILED);
+    cr_assert_eq(mprotect(g.map + span, PAGE, PROT_NONE), 0);
+  }
   g.data = g.map + span - padded;
   for (size_t i = 0; i < span; i++) g.map[i] = red_byte(i);
   memset(g.data, poison, (size_t)bytes);
@@ -82,7 +89,10 @@ static void guard_check(const Guarded *g, const char *what, int index, const cha
   }
 }
 
-static void guard_destroy(Guarded *g) { munmap(g->map, g->map_bytes); }
+static void guard_destroy(Guarded *g) {
+  if (is_foreign) muse_foreign_unmap(g->map, g->map_bytes - PAGE);
+  else munmap(g->map, g->map_bytes);
+}
 
 // ---- running ----
 
@@ -91,7 +101,7 @@ typedef enum Split { SPLIT_ONE_CALL, SPLIT_EACH, SPLIT_REVERSED, SPLIT_ODD, N_SP
 typedef struct Run {
   const MuseOp *kernel;
   MuseKernelInfo info;
-  MuseKernelFn fn[MUSE_MAX_KERNEL_STAGES];
+  void *fn[MUSE_MAX_KERNEL_STAGES]; // addresses of the processor that runs them
   uint64_t *rng_ids;
   const char *level;
 } Run;
@@ -99,7 +109,8 @@ typedef struct Run {
 static void call(const Run *r, int stage, void **buffers, int64_t begin, int64_t end, Guarded *scratch,
                  int64_t iteration) {
   if (scratch->bytes) memset(scratch->data, 0x80 + (int)(begin % 100), scratch->bytes);
-  r->fn[stage](buffers, begin, end, scratch->data, iteration);
+  if (is_foreign) muse_foreign_call(r->level, (uint64_t)r->fn[stage], buffers, begin, end, scratch->data, iteration);
+  else ((MuseKernelFn)r->fn[stage])(buffers, begin, end, scratch->data, iteration);
   guard_check(scratch, "scratch of stage", stage, r->level);
 }
 
@@ -145,7 +156,7 @@ typedef struct Case {
   const MuseHarness *options;
   const MuseOp *kernel;
   MuseArena *arena;
-  Guarded operand[64], result[64];
+  Guarded operand[64], result[64], buffers, rng_ids;
   uint8_t *operand_copy[64], *first_bits[64];
   MuseTensor want[64];
 } Case;
@@ -153,7 +164,7 @@ typedef struct Case {
 // place[r]: operand that result r is written over, or -1. Results go to c->result[].
 static void execute(Case *c, const Run *r, Split split, const int *place) {
   const MuseOp *k = c->kernel;
-  void *buffers[132];
+  void **buffers = (void **)c->buffers.data;
   for (int i = 0; i < k->n_operands; i++) {
     memcpy(c->operand[i].data, c->operand_copy[i], c->operand[i].bytes);
     buffers[i] = c->operand[i].data;
@@ -198,6 +209,7 @@ static void run_in_place(Case *c, const Run *r) {
   if (!any) return;
   execute(c, r, SPLIT_ONE_CALL, place);
   same_bits(c, r, "in place");
+  if (is_foreign) return;
   execute(c, r, SPLIT_REVERSED, place);
   same_bits(c, r, "in place, tasks reversed");
   for (int o = 0; o < k->n_results; o++)
@@ -207,6 +219,34 @@ static void run_in_place(Case *c, const Run *r) {
       execute(c, r, SPLIT_ODD, place);
       same_bits(c, r, "in place, one result");
     }
+}
+
+// One run in one thread, tasks in order.
+static void measure(Case *c, const Run *r, MuseHarnessReport *report) {
+  const MuseOp *k = c->kernel;
+  const MuseKernelInfo *info = &r->info;
+  void *buffers[132];
+  int64_t most = 0;
+  for (int s = 0; s < info->n_stages; s++)
+    if (info->stage[s].scratch_bytes > most) most = info->stage[s].scratch_bytes;
+  Guarded workspace = guard_create(info->workspace_bytes, 0), scratch = guard_create(most, 0);
+  for (int o = 0; o < k->n_operands; o++) buffers[o] = c->operand[o].data;
+  for (int o = 0; o < k->n_results; o++) buffers[k->n_operands + o] = c->result[o].data;
+  buffers[k->n_operands + k->n_results] = workspace.data;
+  buffers[k->n_operands + k->n_results + 1] = r->rng_ids;
+  double start = seconds_now();
+  for (int s = 0; s < info->n_stages; s++) {
+    int64_t rounds = info->loop_count > 1 && s == info->loop_first ? info->loop_count : 1;
+    int to = rounds > 1 ? info->loop_last : s;
+    for (int64_t it = 0; it < rounds; it++)
+      for (int t = s; t <= to; t++)
+        ((MuseKernelFn)r->fn[t])(buffers, 0, info->stage[t].n_tasks, scratch.data, it);
+    s = to;
+  }
+  double took = seconds_now() - start;
+  if (report->seconds == 0 || took < report->seconds) report->seconds = took;
+  guard_destroy(&workspace);
+  guard_destroy(&scratch);
 }
 
 static void run_level(Case *c, const MuseCpuTarget *target, MuseHarnessReport *report) {
@@ -220,25 +260,31 @@ static void run_level(Case *c, const MuseCpuTarget *target, MuseHarnessReport *r
   muse_kernel_info(k, &run.info);
   const MuseAttr *ids = muse_attr_find(&k->attrs, "rng_ids");
   int n_ids = ids ? ids->ints.len : 0;
-  run.rng_ids = MUSE_NEW_ARRAY(c->arena, uint64_t, n_ids + 1);
+  c->rng_ids = guard_create(8 * (n_ids + 1), 0);
+  run.rng_ids = (uint64_t *)c->rng_ids.data;
   for (int i = 0; i < n_ids; i++) run.rng_ids[i] = (uint64_t)ids->ints.data[i];
 
   char *object;
-  MuseJit *jit;
+  MuseJit *jit = NULL;
   double start = seconds_now();
   check(cpu->emit(k, name, target, "object", &object, &report->object_bytes, diag), diag, run.level);
   report->compile_seconds = seconds_now() - start;
-  check(cpu->jit_create(&jit, diag), diag, run.level);
-  check(cpu->jit_add_object(jit, object, report->object_bytes, diag), diag, run.level);
+  if (is_foreign) {
+    muse_foreign_choose(target->level == MUSE_CPU_NEON_DOT);
+    muse_foreign_load(object, report->object_bytes);
+  } else {
+    check(cpu->jit_create(&jit, diag), diag, run.level);
+    check(cpu->jit_add_object(jit, object, report->object_bytes, diag), diag, run.level);
+  }
   free(object);
   for (int s = 0; s < run.info.n_stages; s++) {
     char symbol[80];
-    void *address;
     snprintf(symbol, sizeof symbol, "%s_%d", name, s);
-    check(cpu->jit_lookup(jit, symbol, &address, diag), diag, run.level);
-    run.fn[s] = (MuseKernelFn)address;
+    if (is_foreign) run.fn[s] = (void *)muse_foreign_lookup(symbol);
+    else check(cpu->jit_lookup(jit, symbol, &run.fn[s], diag), diag, run.level);
   }
   for (int split = 0; split < N_SPLITS; split++) {
+    if (is_foreign && split != SPLIT_ONE_CALL && split != SPLIT_ODD) continue; // emulation is slow
     execute(c, &run, (Split)split, NULL);
     if (split > 0) {
       same_bits(c, &run, "when the tasks are split otherwise");
@@ -253,31 +299,9 @@ static void run_level(Case *c, const MuseCpuTarget *target, MuseHarnessReport *r
     }
   }
   run_in_place(c, &run);
-  for (int i = 0; i < c->options->time_repeats; i++) {
-    void *buffers[132];
-    Guarded workspace = guard_create(run.info.workspace_bytes, 0), scratch = {0};
-    int64_t most = 0;
-    for (int s = 0; s < run.info.n_stages; s++)
-      if (run.info.stage[s].scratch_bytes > most) most = run.info.stage[s].scratch_bytes;
-    scratch = guard_create(most, 0);
-    for (int o = 0; o < k->n_operands; o++) buffers[o] = c->operand[o].data;
-    for (int o = 0; o < k->n_results; o++) buffers[k->n_operands + o] = c->result[o].data;
-    buffers[k->n_operands + k->n_results] = workspace.data;
-    buffers[k->n_operands + k->n_results + 1] = run.rng_ids;
-    start = seconds_now();
-    for (int s = 0; s < run.info.n_stages; s++) {
-      int64_t rounds = run.info.loop_count > 1 && s == run.info.loop_first ? run.info.loop_count : 1;
-      int to = rounds > 1 ? run.info.loop_last : s;
-      for (int64_t it = 0; it < rounds; it++)
-        for (int t = s; t <= to; t++) run.fn[t](buffers, 0, run.info.stage[t].n_tasks, scratch.data, it);
-      s = to;
-    }
-    double took = seconds_now() - start;
-    if (report->seconds == 0 || took < report->seconds) report->seconds = took;
-    guard_destroy(&workspace);
-    guard_destroy(&scratch);
-  }
-  cpu->jit_destroy(jit);
+  for (int i = 0; i < c->options->time_repeats && !is_foreign; i++) measure(c, &run, report);
+  guard_destroy(&c->rng_ids);
+  if (jit) cpu->jit_destroy(jit);
   muse_diag_destroy(diag);
 }
 
@@ -300,6 +324,7 @@ static void cross_compile(const MuseOp *kernel) {
 bool muse_harness_emulates_tiles(MuseCpuTarget *out_target) {
   const MuseCpuModule *cpu = muse_harness_module();
   MuseCpuTarget host;
+  if (is_foreign) return false;
   if (cpu->host_target(MUSE_CPU_AMX, true, &host) || !cpu->host_target(MUSE_CPU_AVX512_VNNI, true, &host)) return false;
   if (!strstr(host.features, "avx512vbmi") || !strstr(host.features, "avx512bf16")) return false;
   MuseDiag *diag = muse_diag_create();
@@ -308,12 +333,46 @@ bool muse_harness_emulates_tiles(MuseCpuTarget *out_target) {
   return muse_tile_emulator_start();
 }
 
+static void run_host_levels(Case *c, MuseHarnessReport *report) {
+  const MuseCpuModule *cpu = muse_harness_module();
+  for (int level = MUSE_CPU_SCALAR; level <= MUSE_CPU_NEON_DOT; level++) {
+    MuseCpuTarget target, best;
+    if (!cpu->host_target((MuseCpuLevel)level, true, &target)) continue;
+    cr_assert(cpu->host_target(MUSE_CPU_NEON_DOT, false, &best));
+    if (c->options->only_best && target.level != best.level) continue;
+    report->seconds = 0;
+    run_level(c, &target, report);
+  }
+  // Other kernels are at level amx what they are at avx512-vnni with the same extensions.
+  const char *skeleton = muse_op_text(c->kernel, "skeleton");
+  bool has_tiles = !strcmp(skeleton, "ternary_matmul") || !strcmp(skeleton, "int8_matmul");
+  MuseCpuTarget amx;
+  if (has_tiles && !c->options->only_best && muse_harness_emulates_tiles(&amx)) {
+    int64_t before = muse_tile_emulator_count();
+    run_level(c, &amx, report);
+    report->emulated_tiles = muse_tile_emulator_count() - before;
+  }
+}
+
+static void run_foreign_levels(Case *c, MuseHarnessReport *report) {
+  static const char *const names[] = {"cpu:aarch64-scalar", "cpu:neon", "cpu:neon-dot"};
+  MuseDiag *diag = muse_diag_create();
+  for (int i = c->options->only_best ? 2 : 0; i < 3; i++) {
+    MuseCpuTarget target;
+    check(muse_harness_module()->parse_target(names[i], &target, diag), diag, names[i]);
+    run_level(c, &target, report);
+  }
+  muse_diag_destroy(diag);
+}
+
 void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarness *options,
                       MuseHarnessReport *out_report) {
   MuseHarness none = {0};
   Case c = {.options = options ? options : &none, .kernel = kernel, .arena = muse_arena_create()};
   *out_report = (MuseHarnessReport){0};
   cr_assert(kernel->n_operands <= 64 && kernel->n_results <= MUSE_HARNESS_MAX_RESULTS);
+  is_foreign = muse_foreign_wanted();
+  c.buffers = guard_create(132 * sizeof(void *), 0);
   MuseTensor args[64];
   for (int i = 0; i < kernel->n_operands; i++) {
     MuseType type = kernel->operands[i]->type;
@@ -333,25 +392,10 @@ void muse_harness_run(MuseModule *module, const MuseOp *kernel, const MuseHarnes
   MuseEval eval = {.arena = c.arena, .round_storage = c.options->round_storage};
   muse_region_eval(&eval, kernel->body, args, c.want);
 
-  for (int level = MUSE_CPU_SCALAR; level <= MUSE_CPU_NEON_DOT; level++) {
-    MuseCpuTarget target;
-    if (!muse_harness_module()->host_target((MuseCpuLevel)level, true, &target)) continue;
-    MuseCpuTarget best;
-    cr_assert(muse_harness_module()->host_target(MUSE_CPU_NEON_DOT, false, &best));
-    if (c.options->only_best && target.level != best.level) continue;
-    out_report->seconds = 0;
-    run_level(&c, &target, out_report);
-  }
-  // Other kernels are at level amx what they are at avx512-vnni with the same extensions.
-  const char *skeleton = muse_op_text(kernel, "skeleton");
-  bool has_tiles = !strcmp(skeleton, "ternary_matmul") || !strcmp(skeleton, "int8_matmul");
-  MuseCpuTarget amx;
-  if (has_tiles && !c.options->only_best && muse_harness_emulates_tiles(&amx)) {
-    int64_t before = muse_tile_emulator_count();
-    run_level(&c, &amx, out_report);
-    out_report->emulated_tiles = muse_tile_emulator_count() - before;
-  }
-  if (!c.options->no_cross) cross_compile(kernel);
+  if (is_foreign) run_foreign_levels(&c, out_report);
+  else run_host_levels(&c, out_report);
+  if (!c.options->no_cross && !is_foreign) cross_compile(kernel);
+  guard_destroy(&c.buffers);
   for (int i = 0; i < kernel->n_operands; i++) guard_destroy(&c.operand[i]);
   for (int o = 0; o < kernel->n_results; o++) guard_destroy(&c.result[o]);
   muse_arena_destroy(c.arena);
