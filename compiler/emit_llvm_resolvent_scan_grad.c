@@ -136,12 +136,16 @@ static void product(MuseLlvm *ll, const MuseScanChunk *cx, MuseGemmTile tile, in
                     (MuseScanAhead){-1, operands, results, NULL});
 }
 
-// state: S before the chunk. The tile `state` of the layout is Gamma.
+static LLVMValueRef gamma_of(MuseLlvm *ll, const MuseScanChunk *cx) {
+  return muse_scan_state(ll, cx, cx->layout.gamma, 1, muse_llvm_i64(ll, 0));
+}
+
+// state: S before the chunk.
 static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) {
   const MuseResolventLayout *l = &cx->layout;
   const int64_t C = l->chunk, d = l->d, pd = cx->pd;
   const int64_t packed[4] = {l->q, l->k, l->v, l->dout}, transposed[4] = {l->qt, l->kt, l->vt, l->doutt};
-  LLVMValueRef gamma = muse_scan_tile(ll, l->state);
+  LLVMValueRef gamma = gamma_of(ll, cx), vt = muse_scan_tile(ll, l->vt);
   for (int i = 0; i < 4; i++) {
     muse_scan_pack(ll, cx, i < 3 ? i : 6, packed[i]);
     muse_scan_transpose(ll, cx, packed[i], transposed[i]);
@@ -152,7 +156,7 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   const MuseGemmTile with_state = {2 * d, C, d, pd, 1, C, C, MUSE_GEMM_FULL, false};
   LLVMValueRef doutt = muse_scan_tile(ll, l->doutt), e = muse_scan_tile(ll, l->e);
   muse_scan_product(ll, cx, with_state, state, doutt, e, (MuseScanAhead){-1, V, 0, NULL});
-  product(ll, cx, with_state, l->state, l->vt, l->g, DO, 0);
+  muse_scan_product(ll, cx, with_state, gamma, vt, muse_scan_tile(ll, l->g), (MuseScanAhead){-1, DO, 0, NULL});
   muse_scan_rows(ll, cx, true, false);
   mix_with_state(ll, cx, l->qt, l->e, l->right, MUSE_SCAN_P, MUSE_SCAN_Y, false);
   mix_with_state(ll, cx, l->kt, l->g, l->left, MUSE_SCAN_A, MUSE_SCAN_Z, true);
@@ -160,7 +164,8 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   const MuseGemmTile upper = {C, pd, C, 1, C, pd, pd, MUSE_GEMM_UPPER, false};
   product(ll, cx, upper, l->m, l->dout, l->out, 0, DQ);
   const MuseGemmTile through_state = {C, pd, 2 * d, 1, C, pd, pd, MUSE_GEMM_FULL, true};
-  product(ll, cx, through_state, l->left, l->state, l->out, 0, DK);
+  LLVMValueRef left = muse_scan_tile(ll, l->left), out = muse_scan_tile(ll, l->out);
+  muse_scan_product(ll, cx, through_state, left, gamma, out, (MuseScanAhead){-1, 0, DK, NULL});
   muse_scan_unpack(ll, cx, 2, l->out, -1);
   product(ll, cx, (MuseGemmTile){C, pd, C, C, 1, pd, pd, MUSE_GEMM_LOWER, false}, l->n, l->k, l->out, 0, DV);
   muse_llvm_transpose_tile(ll, pd, C, muse_scan_tile(ll, l->e), muse_scan_tile(ll, l->out2));
@@ -179,55 +184,72 @@ static void backward_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef state) 
   muse_scan_product(ll, cx, update, right, dout, gamma, (MuseScanAhead){-1, 0, 0, before});
 }
 
-static LLVMValueRef state_at(MuseLlvm *ll, const MuseScanChunk *cx, int64_t tile, LLVMValueRef index) {
-  LLVMValueRef bytes = LLVMBuildNSWMul(ll->b, index, muse_llvm_i64(ll, cx->layout.state_bytes), "");
-  return muse_llvm_byte_address(ll, muse_scan_tile(ll, tile), bytes);
+// S of the task before a chunk of the group under way.
+static LLVMValueRef state_at(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef index) {
+  return muse_scan_state(ll, cx, cx->layout.states, cx->layout.group, index);
 }
 
-// Stores S before each group of chunks.
-static void save_states(MuseLlvm *ll, MuseScanChunk *cx) {
+// S of the task before a group.
+static LLVMValueRef saved_at(MuseLlvm *ll, const MuseScanChunk *cx, LLVMValueRef index) {
+  return muse_scan_state(ll, cx, cx->layout.saved, cx->layout.n_groups, index);
+}
+
+// Stores S before each group of chunks; Gamma begins with 0.
+static void save_states(MuseLlvm *ll, MuseScanChunk *cx, const MuseScanBlock *block) {
   const MuseResolventLayout *l = &cx->layout;
   const int64_t floats = 2 * l->d * cx->pd;
-  LLVMValueRef zero = muse_llvm_i64(ll, 0), state = muse_scan_tile(ll, l->states);
-  muse_scan_fill(ll, muse_scan_tile(ll, l->saved), floats);
+  LLVMValueRef zero = muse_llvm_i64(ll, 0);
+  MuseLlvmLoop group, chunk, task;
+  muse_scan_tasks_begin(ll, cx, block, &task);
+  muse_scan_fill(ll, gamma_of(ll, cx), floats);
+  muse_scan_fill(ll, saved_at(ll, cx, zero), floats);
+  muse_scan_fill(ll, state_at(ll, cx, zero), floats);
+  muse_llvm_loop_end(ll, &task);
   if (l->n_groups == 1) return;
-  MuseLlvmLoop group, chunk;
-  muse_scan_fill(ll, state, floats);
   muse_llvm_loop_begin(ll, &group, zero, muse_llvm_i64(ll, l->n_groups - 1), 1);
   muse_llvm_loop_begin(ll, &chunk, zero, muse_llvm_i64(ll, l->group), 1);
+  muse_scan_tasks_begin(ll, cx, block, &task);
+  LLVMValueRef state = state_at(ll, cx, zero);
   muse_scan_set_chunk(ll, cx, index_of(ll, group.index, l->group, chunk.index));
   step_state(ll, cx, state, state);
+  muse_llvm_loop_end(ll, &task);
   muse_llvm_loop_end(ll, &chunk);
   LLVMValueRef next = LLVMBuildNSWAdd(ll->b, group.index, muse_llvm_i64(ll, 1), "");
-  muse_scan_copy(ll, state, state_at(ll, cx, l->saved, next), floats);
+  muse_scan_tasks_begin(ll, cx, block, &task);
+  muse_scan_copy(ll, state_at(ll, cx, zero), saved_at(ll, cx, next), floats);
+  muse_llvm_loop_end(ll, &task);
   muse_llvm_loop_end(ll, &group);
 }
 
-static void backward_head(MuseLlvm *ll, MuseScanChunk *cx) {
+static void backward_block(MuseLlvm *ll, MuseScanChunk *cx, const MuseScanBlock *block) {
   const MuseResolventLayout *l = &cx->layout;
-  const int64_t floats = 2 * l->d * cx->pd;
   LLVMValueRef zero = muse_llvm_i64(ll, 0), one = muse_llvm_i64(ll, 1);
-  save_states(ll, cx);
-  muse_scan_fill(ll, muse_scan_tile(ll, l->state), floats);
-  MuseLlvmLoop group, chunk;
+  save_states(ll, cx, block);
+  MuseLlvmLoop group, chunk, task;
   muse_llvm_loop_begin(ll, &group, zero, muse_llvm_i64(ll, l->n_groups), 1);
   LLVMValueRef number = LLVMBuildSub(ll->b, muse_llvm_i64(ll, l->n_groups - 1), group.index, "");
   LLVMValueRef first = LLVMBuildNSWMul(ll->b, number, muse_llvm_i64(ll, l->group), "");
   LLVMValueRef left = LLVMBuildSub(ll->b, muse_llvm_i64(ll, l->n_chunks), first, "");
   LLVMValueRef count = muse_llvm_min(ll, left, muse_llvm_i64(ll, l->group), false),
                last = LLVMBuildSub(ll->b, count, one, "");
-  muse_scan_copy(ll, state_at(ll, cx, l->saved, number), muse_scan_tile(ll, l->states), floats);
+  muse_scan_tasks_begin(ll, cx, block, &task);
+  muse_scan_copy(ll, saved_at(ll, cx, number), state_at(ll, cx, zero), 2 * l->d * cx->pd);
+  muse_llvm_loop_end(ll, &task);
 
   muse_llvm_loop_begin(ll, &chunk, zero, last, 1);
+  muse_scan_tasks_begin(ll, cx, block, &task);
   muse_scan_set_chunk(ll, cx, LLVMBuildNSWAdd(ll->b, first, chunk.index, ""));
   LLVMValueRef next = LLVMBuildNSWAdd(ll->b, chunk.index, one, "");
-  step_state(ll, cx, state_at(ll, cx, l->states, chunk.index), state_at(ll, cx, l->states, next));
+  step_state(ll, cx, state_at(ll, cx, chunk.index), state_at(ll, cx, next));
+  muse_llvm_loop_end(ll, &task);
   muse_llvm_loop_end(ll, &chunk);
 
   muse_llvm_loop_begin(ll, &chunk, zero, count, 1);
+  muse_scan_tasks_begin(ll, cx, block, &task);
   LLVMValueRef inside = LLVMBuildSub(ll->b, last, chunk.index, "");
   muse_scan_set_chunk(ll, cx, LLVMBuildNSWAdd(ll->b, first, inside, ""));
-  backward_chunk(ll, cx, state_at(ll, cx, l->states, inside));
+  backward_chunk(ll, cx, state_at(ll, cx, inside));
+  muse_llvm_loop_end(ll, &task);
   muse_llvm_loop_end(ll, &chunk);
   muse_llvm_loop_end(ll, &group);
 }
@@ -235,11 +257,10 @@ static void backward_head(MuseLlvm *ll, MuseScanChunk *cx) {
 bool muse_emit_llvm_resolvent_scan_grad(MuseLlvm *ll, const MuseOp *kernel) {
   MuseScanChunk cx = muse_scan_chunk(ll, kernel);
   muse_llvm_stage_begin(ll, kernel, 0);
-  MuseLlvmLoop task;
-  muse_llvm_loop_begin(ll, &task, ll->begin, ll->end, 1);
-  muse_scan_set_task(ll, &cx, task.index);
-  backward_head(ll, &cx);
-  muse_llvm_loop_end(ll, &task);
+  MuseScanBlock block;
+  muse_scan_block_begin(ll, &cx, &block);
+  backward_block(ll, &cx, &block);
+  muse_scan_block_end(ll, &block);
   muse_llvm_stage_end(ll);
   return true;
 }

@@ -26,6 +26,29 @@ void muse_scan_set_task(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef task) {
   cx->vectors = mul(ll, cx->tokens, cx->layout.d);
 }
 
+void muse_scan_block_begin(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanBlock *out) {
+  LLVMValueRef heads = muse_llvm_i64(ll, cx->layout.heads), begin = LLVMBuildUDiv(ll->b, ll->begin, heads, "");
+  LLVMValueRef past = add(ll, ll->end, muse_llvm_i64(ll, cx->layout.heads - 1));
+  muse_llvm_loop_begin(ll, &out->loop, begin, LLVMBuildUDiv(ll->b, past, heads, ""), 1);
+  out->first = mul(ll, out->loop.index, cx->layout.heads);
+  LLVMValueRef inside = LLVMBuildICmp(ll->b, LLVMIntSGT, ll->begin, out->first, "");
+  out->begin = LLVMBuildSelect(ll->b, inside, ll->begin, out->first, "");
+  out->end = muse_llvm_min(ll, add(ll, out->first, heads), ll->end, false);
+}
+
+void muse_scan_block_end(MuseLlvm *ll, MuseScanBlock *block) { muse_llvm_loop_end(ll, &block->loop); }
+
+void muse_scan_tasks_begin(MuseLlvm *ll, MuseScanChunk *cx, const MuseScanBlock *block, MuseLlvmLoop *out) {
+  muse_llvm_loop_begin(ll, out, block->begin, block->end, 1);
+  muse_scan_set_task(ll, cx, out->index);
+  cx->slot = LLVMBuildSub(ll->b, out->index, block->first, "");
+}
+
+LLVMValueRef muse_scan_state(MuseLlvm *ll, const MuseScanChunk *cx, int64_t tile, int64_t count, LLVMValueRef index) {
+  LLVMValueRef at = add(ll, mul(ll, cx->slot, count), index);
+  return muse_llvm_byte_address(ll, muse_scan_tile(ll, tile), mul(ll, at, cx->layout.state_bytes));
+}
+
 void muse_scan_set_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef chunk) {
   const int64_t C = cx->layout.chunk;
   cx->t0 = mul(ll, chunk, C);

@@ -23,6 +23,7 @@ typedef struct MuseScanChunk {
   const MuseOp *op;
   MuseResolventLayout layout;
   int64_t pd;                   // padded row of d floats on this target
+  LLVMValueRef slot;            // gradient: of the task in its block
   LLVMValueRef row, head;       // of the task
   LLVMValueRef vectors, tokens; // element index of (row, 0, head) in [B,T,H,d] and in [B,T,H]
   LLVMValueRef t0, valid;       // first token of the chunk, and how many of its tokens exist
@@ -31,6 +32,19 @@ typedef struct MuseScanChunk {
 
 MuseScanChunk muse_scan_chunk(MuseLlvm *ll, const MuseOp *kernel);
 void muse_scan_set_task(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef task);
+
+// Of the gradient: a loop over the blocks that tasks [ll->begin, ll->end) have a part in; inside, loops over these
+// tasks of the block.
+typedef struct MuseScanBlock {
+  MuseLlvmLoop loop;
+  LLVMValueRef first, begin, end; // the block's first task; the tasks to do
+} MuseScanBlock;
+void muse_scan_block_begin(MuseLlvm *ll, const MuseScanChunk *cx, MuseScanBlock *out);
+void muse_scan_block_end(MuseLlvm *ll, MuseScanBlock *block);
+void muse_scan_tasks_begin(MuseLlvm *ll, MuseScanChunk *cx, const MuseScanBlock *block, MuseLlvmLoop *out);
+
+// The state `index` of the `count` that the task has in a tile.
+LLVMValueRef muse_scan_state(MuseLlvm *ll, const MuseScanChunk *cx, int64_t tile, int64_t count, LLVMValueRef index);
 void muse_scan_set_chunk(MuseLlvm *ll, MuseScanChunk *cx, LLVMValueRef chunk);
 
 LLVMValueRef muse_scan_tile(MuseLlvm *ll, int64_t offset);                               // pointer into the scratch

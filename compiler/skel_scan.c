@@ -67,8 +67,8 @@ void muse_resolvent_layout(const MuseOp *kernel, MuseResolventLayout *out) {
   out->rows = take(&at, MUSE_SCAN_ROWS * C);
   out->left = take(&at, 2 * C * dp);
   out->out = take(&at, C * dp);
-  out->state = take(&at, 2 * d * dp);
   out->state_bytes = 2 * d * dp * 4;
+  if (!grad) out->state = take(&at, 2 * d * dp);
   if (grad) {
     out->dout = take(&at, C * dp);
     out->qt = take(&at, C * dp);
@@ -79,10 +79,15 @@ void muse_resolvent_layout(const MuseOp *kernel, MuseResolventLayout *out) {
     out->e = take(&at, 2 * C * dp);
     out->g = take(&at, 2 * C * dp);
     out->out2 = take(&at, C * dp);
-    out->group = out->n_chunks * out->state_bytes <= MUSE_SCAN_STATE_BYTES ? out->n_chunks : sqrt_up(out->n_chunks);
+    out->heads = 1;
+    for (int64_t n = 2; out->T * d * 4 > MUSE_SCAN_NEAR_BYTES && n <= out->H && n * d * 4 <= MUSE_SCAN_ROW_BYTES; n++)
+      if (out->H % n == 0) out->heads = n;
+    const bool all = out->heads * out->n_chunks * out->state_bytes <= MUSE_SCAN_STATE_BYTES;
+    out->group = all ? out->n_chunks : sqrt_up(out->n_chunks);
     out->n_groups = muse_ceil_div(out->n_chunks, out->group);
-    out->states = take(&at, out->group * 2 * d * dp);
-    out->saved = take(&at, out->n_groups * 2 * d * dp);
+    out->gamma = take(&at, out->heads * 2 * d * dp);
+    out->states = take(&at, out->heads * out->group * 2 * d * dp);
+    out->saved = take(&at, out->heads * out->n_groups * 2 * d * dp);
   }
   out->bytes = at;
 }

@@ -17,16 +17,24 @@
 // so that all but a recurrence over rows of A is products of tiles. The work per token does not depend on T.
 //
 // resolvent_scan_grad walks the chunks backwards with Gamma, the adjoint of S (dL = Re<Gamma, dS>). It needs S before
-// each chunk: one sweep forward stores it. Where that takes more than MUSE_SCAN_STATE_BYTES, only the states before
-// groups of about sqrt(number of chunks) chunks are stored, and the states inside a group are computed again.
+// each chunk: one sweep forward stores it, d^2/8 bytes a token (q: 4 d). Where that is more for a block than
+// MUSE_SCAN_STATE_BYTES, only the states before groups of about sqrt(number of chunks) chunks are stored, and the
+// states inside a group are computed again.
+// The heads of a token lie side by side in memory. Where one head has more than MUSE_SCAN_NEAR_BYTES an operand, so
+// that its two passes would not meet in the caches anyway, as many neighbouring heads as fill MUSE_SCAN_ROW_BYTES of a
+// token make a block: those of its tasks that are called together take turns, chunk by chunk, and use a page and what
+// was fetched of it together. A task computes the same whichever others it takes turns with.
 #define MUSE_GREEN_HEADS 16
-#define MUSE_SCAN_STATE_BYTES (32 << 20)
+#define MUSE_SCAN_STATE_BYTES (128 << 20)
+#define MUSE_SCAN_ROW_BYTES 512
+#define MUSE_SCAN_NEAR_BYTES (256 << 10)
 #define MUSE_SCAN_ROWS 12
 
 // Sizes and places (bytes from the start of the scratch) of a resolvent kernel. Rows of d floats are padded to dp; the
 // emitter may use any smaller padding.
 typedef struct MuseResolventLayout {
   int64_t B, T, H, d, dp;
+  int64_t heads;                       // gradient: of a block, a divisor of H
   int64_t chunk, n_chunks;             // chunk: a multiple of 16
   int64_t group, n_groups;             // gradient: chunks of a group
   int64_t q, k, v, dout;               // [chunk][dp]
@@ -37,9 +45,10 @@ typedef struct MuseResolventLayout {
   int64_t right;                       // [2 d][chunk], gradient only
   int64_t e, g;                        // [2 d][chunk]: S times do, Gamma times v, gradient only
   int64_t out, out2;                   // [chunk][dp]
-  int64_t state;                       // [2][d][dp]: S, or Gamma
-  int64_t states;                      // [group][2][d][dp], gradient only
-  int64_t saved;                       // [n_groups][2][d][dp], gradient only
+  int64_t state;                       // [2][d][dp]: S, not of the gradient
+  int64_t gamma;                       // [heads][2][d][dp]: Gamma, gradient only
+  int64_t states;                      // [heads][group][2][d][dp], gradient only
+  int64_t saved;                       // [heads][n_groups][2][d][dp], gradient only
   int64_t state_bytes;
   int64_t bytes;
 } MuseResolventLayout;

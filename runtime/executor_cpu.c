@@ -44,13 +44,20 @@ enum { ALIGN = 64 };
 
 static size_t align_up(size_t n) { return (n + ALIGN - 1) & ~(size_t)(ALIGN - 1); }
 
-// Zeroed memory that is not touched before it is used; large pages where the system has them.
+// Zeroed memory that is not touched before it is used; large pages where the system has them. NULL: there is none.
+static void *map_memory(size_t bytes, bool sparse) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0);
+  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (p == MAP_FAILED) return NULL;
+  madvise(p, bytes, MADV_HUGEPAGE);
+  return p;
+}
+
 static MuseStatus take_memory(size_t bytes, bool sparse, const char *what, void **out_memory, MuseDiag *diag) {
   *out_memory = NULL;
   if (bytes == 0) return MUSE_OK;
-  int flags = MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0);
-  void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-  if (p == MAP_FAILED) {
+  *out_memory = map_memory(bytes, sparse);
+  if (!*out_memory) {
     MuseStr size = {0};
     muse_str_append_bytes(&size, bytes);
     MuseStatus status = muse_error(
@@ -59,8 +66,6 @@ static MuseStatus take_memory(size_t bytes, bool sparse, const char *what, void 
     muse_str_free(&size);
     return status;
   }
-  madvise(p, bytes, MADV_HUGEPAGE);
-  *out_memory = p;
   return MUSE_OK;
 }
 
@@ -87,7 +92,7 @@ static void destroy(MuseExecutor *base) {
   if (e->slab) munmap(e->slab, e->slab_bytes);
   muse_cpu_kernels_destroy(e->kernels);
   muse_pool_destroy(e->pool);
-  free(e->scratch);
+  if (e->scratch) munmap(e->scratch, e->scratch_bytes * (size_t)e->base.threads);
   free(e->buffers);
   free(e->functions);
   free(e);
@@ -193,13 +198,13 @@ static MuseStatus grow_scratch(CpuExecutor *e, const Function *f, MuseDiag *diag
       if (align_up((size_t)info->stage[s].scratch_bytes) > need) need = align_up((size_t)info->stage[s].scratch_bytes);
   }
   if (need == e->scratch_bytes) return MUSE_OK;
-  free(e->scratch);
+  if (e->scratch) munmap(e->scratch, e->scratch_bytes * (size_t)e->base.threads);
   e->scratch_bytes = need;
-  e->scratch = aligned_alloc(ALIGN, need * (size_t)muse_pool_threads(e->pool));
+  e->scratch = map_memory(need * (size_t)e->base.threads, false);
   if (!e->scratch)
     return muse_error(diag, MUSE_ERR_NO_FIT,
                       "scratch memory for %d threads cannot be allocated; use fewer with --threads",
-                      muse_pool_threads(e->pool));
+                      e->base.threads);
   return MUSE_OK;
 }
 

@@ -112,7 +112,7 @@ Test(emit_scan, resolvent_near_the_band_edge) {
 // So many states that only those before groups of chunks are stored.
 Test(emit_scan, resolvent_gradient_in_groups) {
   static const Fill of[] = {UNIFORM, UNIFORM, UNIFORM, RE_E, IM_G, DOC, UNIFORM};
-  const int64_t T = 64 * 270 + 5, d = 128;
+  const int64_t T = 64 * 270 + 5, d = 256;
   MuseModule *module = muse_module_create("");
   const MuseType x = muse_type4(MUSE_F32, 1, T, 1, d), g = muse_type3(MUSE_F32, 1, T, 1);
   const MuseType types[] = {x, x, x, g, g, muse_type2(MUSE_I32, 1, T), x};
@@ -151,6 +151,43 @@ Test(emit_scan, resolvent_gradient_in_groups) {
   muse_kernel_call_destroy(&tail);
   muse_module_destroy(module);
   muse_module_destroy(other);
+}
+
+// Long rows, whose heads take turns where they are called together: however the tasks are cut, the bits are the same.
+Test(emit_scan, resolvent_gradient_of_heads_that_take_turns) {
+  static const Fill of[] = {UNIFORM, UNIFORM, UNIFORM, RE_E, IM_G, DOC, UNIFORM};
+  static const int64_t cuts[][5] = {{0, 1, 2, 3, 4}, {0, 2, 4, 6, 8}, {0, 1, 4, 7, 8}, {0, 3, 5, 6, 8}};
+  const int64_t B = 2, T = 2200, H = 4, d = 32;
+  MuseModule *module = muse_module_create("");
+  const MuseType x = muse_type4(MUSE_F32, B, T, H, d), g = muse_type3(MUSE_F32, B, T, H);
+  const MuseType types[] = {x, x, x, g, g, muse_type2(MUSE_I32, B, T), x};
+  MuseKernelCall call;
+  muse_kernel_call_create(muse_harness_module(),
+                          muse_single_op_kernel(module, MUSE_OP_resolvent_scan_grad, 7, types, NULL, 0), &call);
+  MuseArena *arena = muse_arena_create();
+  Fills fills = {of, true};
+  for (int i = 0; i < 7; i++) {
+    MuseTensor in = muse_tensor_create(arena, types[i]);
+    fill(&fills, i, &in);
+    muse_tensor_store(&in, call.buffer[i]);
+  }
+  muse_kernel_call_run(&call);
+  void *whole[5];
+  size_t bytes[5];
+  for (int r = 0; r < 5; r++) {
+    bytes[r] = (size_t)muse_type_bytes(call.kernel->results[r]->type);
+    whole[r] = memcpy(muse_arena_alloc(arena, bytes[r]), call.buffer[7 + r], bytes[r]);
+  }
+  for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
+    for (int r = 0; r < 5; r++) memset(call.buffer[7 + r], 0xff, bytes[r]);
+    for (int i = 0; i < 4; i++) call.fn[0](call.buffer, cuts[c][i], cuts[c][i + 1], call.scratch, 0);
+    if (cuts[c][4] < B * H) call.fn[0](call.buffer, cuts[c][4], B * H, call.scratch, 0);
+    for (int r = 0; r < 5; r++)
+      cr_expect_eq(memcmp(whole[r], call.buffer[7 + r], bytes[r]), 0, "result %d, cut %d", r, (int)c);
+  }
+  muse_kernel_call_destroy(&call);
+  muse_arena_destroy(arena);
+  muse_module_destroy(module);
 }
 
 // Outputs before token t do not change in one bit when inputs from t on do, not even to NaN.
