@@ -24,7 +24,16 @@ void muse_lower_at(MuseLowering *lw, const char *key, int layer) {
 }
 
 void muse_lower_result(MuseLowering *lw, MuseResultList *list, MuseValue *value, const char *buffer) {
-  MUSE_ASSERT(list->n < (int)(sizeof list->value / sizeof *list->value));
+  if (list->n == list->cap) {
+    int cap = list->cap ? 2 * list->cap : 64;
+    MuseValue **values = MUSE_NEW_ARRAY(lw->module->arena, MuseValue *, cap);
+    const char **buffers = MUSE_NEW_ARRAY(lw->module->arena, const char *, cap);
+    if (list->n) {
+      memcpy(values, list->value, (size_t)list->n * sizeof *values);
+      memcpy(buffers, list->buffer, (size_t)list->n * sizeof *buffers);
+    }
+    list->value = values, list->buffer = buffers, list->cap = cap;
+  }
   list->value[list->n] = value;
   list->buffer[list->n++] = muse_arena_strdup(lw->module->arena, buffer);
   if (!muse_module_buffer(lw->module, buffer)) muse_module_add_buffer(lw->module, buffer, value->type, "output");

@@ -24,7 +24,7 @@ void muse_lower_begin(MuseLowering *lw, const MuseConfig *cfg, MuseModule *modul
                       int64_t T);
 void muse_lower_at(MuseLowering *lw, const char *key, int layer); // where the next ops come from
 // Ends it with results bound to buffers.
-typedef struct MuseResultList { MuseValue *value[4096]; const char *buffer[4096]; int n; } MuseResultList;
+typedef struct MuseResultList { MuseValue **value; const char **buffer; int n, cap; } MuseResultList; // in the arena
 void muse_lower_result(MuseLowering *lw, MuseResultList *list, MuseValue *value, const char *buffer);
 void muse_lower_return(MuseLowering *lw, const MuseResultList *list);
 

@@ -7,7 +7,6 @@
 #include "ir/base/io.h"
 #include "ir/base/str.h"
 
-#include <math.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -99,9 +98,9 @@ static void read_entry_value(Parser *p, int key, MuseRecipeEntry *entry) {
   }
   if (key == 1) {
     const char *text = scalar(p, "'weight'");
-    if (text && (!muse_parse_double(text, &entry->weight) || !isfinite(entry->weight) || entry->weight <= 0))
+    if (text && (!muse_parse_double(text, &entry->weight) || !(entry->weight > 0 && entry->weight <= 1e9)))
       muse_error_at(p->diag, MUSE_ERR_INPUT, here(p),
-                    "the weight '%s' is not a number above 0; to leave a set out, remove it", text);
+                    "the weight '%s' is not a number above 0 and up to 1e9; to leave a set out, remove it", text);
   }
 }
 

@@ -196,13 +196,13 @@ void muse_data_close(MuseDataSource *source) {
 
 // ---- drawing
 
-static MuseStatus check_cursor(const MuseDataSource *source, MuseDataCursor *cursor, MuseDiag *diag) {
+MuseStatus muse_data_check_cursor(const MuseDataSource *source, MuseDataCursor *cursor, MuseDiag *diag) {
   if (cursor->fingerprint == 0) cursor->fingerprint = source->fingerprint;
   if (cursor->fingerprint == source->fingerprint) return MUSE_OK;
   return muse_error(
       diag, MUSE_ERR_DATA,
       "the saved position belongs to other data or options (fingerprint %016llx, now %016llx); resume with the "
-      "data, n_seq and seed of the run, or start a new run from its parameters",
+      "data, validation share, n_seq and seed of the run, or start a new run from its parameters",
       (unsigned long long)cursor->fingerprint, (unsigned long long)source->fingerprint);
 }
 
@@ -265,7 +265,7 @@ static MuseStatus draw_tensor(const MuseDataSource *source, MuseDataCursor *curs
 static MuseStatus draw(const MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, bool validation,
                        int32_t *out, MuseDiag *diag) {
   MUSE_ASSERT(batch > 0);
-  MUSE_TRY(check_cursor(source, cursor, diag));
+  MUSE_TRY(muse_data_check_cursor(source, cursor, diag));
   MuseDataCursor moved = *cursor; // a failed draw leaves the cursor where it was
   if (source->tensor) MUSE_TRY(draw_tensor(source, &moved, batch, out, diag));
   else

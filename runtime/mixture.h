@@ -49,6 +49,8 @@ MuseStatus muse_data_open(const char *spec, const MuseDataOptions *options, Muse
                           MuseDiag *diag);
 void muse_data_close(MuseDataSource *source); // NULL is allowed
 
+// Refuses a position of other data or options; one that was never used ({0}) is of this source from here on.
+MuseStatus muse_data_check_cursor(const MuseDataSource *source, MuseDataCursor *cursor, MuseDiag *diag);
 // The next `batch` rows into out [batch, T+1] and the cursor moved on. The windows of a set come in a new order each
 // epoch. A tensor source: `batch` must be its B; after its last step MUSE_ERR_INPUT.
 MuseStatus muse_data_next(MuseDataSource *source, MuseDataCursor *cursor, int64_t batch, int32_t *out, MuseDiag *diag);

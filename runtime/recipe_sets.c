@@ -212,7 +212,7 @@ static MuseStatus set_weight(char *pair, MuseFoundSets *found, MuseDiag *diag) {
                       near ? near : "", near ? "'?" : "");
   }
   if (!muse_parse_double(equals + 1, &weight) || !(weight >= 0 && weight <= 1e9))
-    return muse_error(diag, MUSE_ERR_INPUT, "the weight of '%s' must be a number from 0 on, not '%s'", pair,
+    return muse_error(diag, MUSE_ERR_INPUT, "the weight of '%s' must be a number from 0 to 1e9, not '%s'", pair,
                       equals + 1);
   found->sets[set - found->sets].weight = weight;
   return MUSE_OK;

@@ -294,18 +294,23 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
                       "there is no '%s' to start from; muse-run compress makes a compressed model, muse-run train a "
                       "checkpoint",
                       a->init);
+  if (a->output && !*a->output)
+    return muse_error(diag, MUSE_ERR_INPUT, "-o takes the folder of the run, not an empty name");
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MuseParamsOptions start = start_of(a);
-  if (!(a->resume && muse_checkpoint_exists(t->run_dir))) MUSE_TRY(muse_params_options_fit(s, &start, diag));
+  if (a->resume && muse_checkpoint_exists(t->run_dir)) start = (MuseParamsOptions){.checkpoint = t->run_dir};
+  else MUSE_TRY(muse_params_options_check(&start, diag));
+  MUSE_TRY(muse_params_options_fit(s, &start, diag));
   MUSE_TRY(read_numbers(t, a, diag));
   MUSE_TRY(open_data(t, a, diag));
   if (t->run_dir) MUSE_TRY(open_run_dir(t, a, diag));
-  MUSE_TRY(keep_plan(t, diag));
   MUSE_TRY(prepare_kernels(t, diag));
   muse_params_tensors(s, false, &t->tensors);
   MUSE_TRY(load_parameters(t, a, diag));
+  MUSE_TRY(muse_data_check_cursor(t->data, &t->state.cursor, diag)); // a refused run stays as it was
+  MUSE_TRY(keep_plan(t, diag));
   if (check) {
     MUSE_TRY(check_step(t, diag));
     MUSE_TRY(load_parameters(t, a, diag));

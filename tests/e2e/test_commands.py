@@ -66,6 +66,13 @@ class Commands(programs.Scratch):
                 self.assertLessEqual(done.stderr.count('error:'), 1, done.stderr)
         self.assertEqual(sorted(os.listdir(self.dir)), ['model.plan', 'model.plan.yaml'])
 
+    def test_many_layers(self):
+        """A function has as many results as the layers give it."""
+        with open(self.path('deep.yaml'), 'w', encoding='utf-8') as f:
+            f.write(CONFIG)
+        text = run('musec', self.path('deep.yaml'), '--set', 'n_layers=150', '--bisect=0', '--emit=mir').stdout
+        self.assertIn('"layers.149.ffn.down.weight"', text)
+
     def test_damaged_plans(self):
         plan = self.plan(CONFIG)
         with open(plan, encoding='utf-8') as f:

@@ -171,7 +171,7 @@ class Resume(programs.Scratch):
         done = run('muse-run', *self.train(plan, 'whole', '--resume')[1:], status=5)
         self.assertIn('belongs to other data', done.stderr)
         done = run('muse-run', *self.train(self.plan(CONFIG, 'd_model=32'), 'whole', '--resume')[1:], status=5)
-        self.assertIn('made by another plan', done.stderr)
+        self.assertIn('another configuration', done.stderr)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,11 @@ sample_tokens: 8
 TEXT = ''.join(f'Line {i} of a text that says nothing, {i * i} times over.\n' for i in range(400))
 
 
+def read(path):
+    with open(path, 'rb') as f:
+        return f.read()
+
+
 class WrongInputs(programs.Scratch):
     @classmethod
     def setUpClass(cls):
@@ -172,6 +177,31 @@ class WrongInputs(programs.Scratch):
         done = self.train('-o', self.path('run'), '--resume')  # nor does going on with a finished one
         self.assertIn('nothing is left to do: the run is at step 6', done.stderr)
         self.assertEqual(sorted(os.listdir(self.path('run'))), finished)
+
+    def test_a_refused_resume_leaves_the_run_as_it_was(self):
+        folder = self.path('run')
+        train = ['muse-run', 'train', self.yaml, '--data', self.data, '-o', folder, '-n', 6]
+        run(*train, '--stop-after', 4, '-q')
+
+        def content():
+            names = sorted(glob.glob(os.path.join(folder, '**'), recursive=True))
+            return {name: read(name) for name in names if os.path.isfile(name)}
+
+        before = content()
+        self.assertIn(os.path.join(folder, 'model.plan'), before)
+        for args, says in [(['--set', 'n_seq=16'], 'other data'), (['--validation', 0.1], 'validation share'),
+                           (['--set', 'd_model=16'], 'another configuration'), (['--seed', 7], 'give --seed')]:
+            done = self.refused(*train, '--resume', *args, status=5, says=says)
+            self.assertEqual('kernels:' in done.stderr, 'd_model=16' not in args)
+            self.assertEqual(content(), before, args)
+        run(*train, '--resume', '-q')
+
+    def test_no_name_for_the_run(self):
+        """As of a shell variable that is not set: nothing is trained that would not be saved."""
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', '', says='not an empty name')
+        self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', self.path('run'), '--params', 'absent',
+                     says="absent', which --params names")
+        self.assertEqual(os.listdir(self.dir), [])
 
     def test_one_run_in_a_folder(self):
         running = subprocess.Popen([program('muse-run'), 'train', self.plan_path, '--data', self.data, '-o',

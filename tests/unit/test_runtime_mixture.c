@@ -317,6 +317,12 @@ Test(mixture, recipes) {
   cr_expect_eq(muse_diag_count(diag, MUSE_ERROR), 6);
   cr_expect_eq(muse_diag_loc(diag, 0).line, 2);
   cr_expect_eq(muse_diag_loc(diag, 0).col, 16);
+  // The sum of weights is finite.
+  muse_diag_clear(diag);
+  cr_expect_eq(parse_recipe("datasets:\n  a: {path: x, weight: 1e308}\n  b: {path: y, weight: inf}\n", &r),
+               MUSE_ERR_INPUT);
+  cr_expect(scratch_said("the weight '1e308' is not a number above 0 and up to 1e9"));
+  cr_expect(scratch_said("the weight 'inf' is not a number"));
 }
 
 Test(mixture, hostile_recipes) {
