@@ -219,6 +219,7 @@ static MuseStatus train(Arguments *a, MuseDiag *diag) {
   MuseStatus status = muse_text_walk(&inputs, &a->endings, add_file, &s, diag);
   if (status == MUSE_OK && s.lines.len == 0)
     status = muse_error(diag, MUSE_ERR_INPUT, "no text was found; name other folders");
+  if (status == MUSE_OK) status = muse_make_parent_dirs(a->output, diag); // before the long part, not after it
   if (status == MUSE_OK)
     fprintf(stderr, "training on %zu of %" PRIu64 " lines\n", s.lines.len, s.n_seen);
   MuseStr model = {0};

@@ -1,4 +1,5 @@
 // The command `tensors`: what the model computes on given parameters and tokens, in a file that other programs read.
+#include "ir/base/io.h"
 #include "ir/base/vec.h"
 #include "runtime/check_eval.h"
 #include "runtime/commands.h"
@@ -175,6 +176,7 @@ static MuseStatus tensors(const char *plan, const Arguments *a, MuseSession *s, 
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MUSE_TRY(muse_params_options_fit(s, &a->params, diag));
   MUSE_TRY(read_rows(s, a, diag));
+  MUSE_TRY(muse_make_parent_dirs(a->output, diag)); // before the work, not after it
   MUSE_TRY(muse_session_prepare(s, functions, diag));
   MUSE_TRY(muse_session_load(s, &a->params, NULL, diag));
   MUSE_TRY(collect(s, check, out, diag));

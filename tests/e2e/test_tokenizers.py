@@ -175,6 +175,12 @@ class Tokenizers(programs.Scratch):
         text = "def f(x):\n    return  '猫😀\u1234'\n\n"
         ids = tool('encode', self.path('new.model'), data=text.encode())
         self.assertEqual(tool('decode', self.path('new.model'), data=ids).decode(), text)
+        run('muse-data', 'tokenizer', 'train', self.path('text'), '-o', self.path('a', 'b', 'new.model'), '--vocab-size', '1200',
+            '--sample', '64KiB')  # folders are made, and one that cannot be made is told before the work
+        self.assertEqual(open(self.path('a', 'b', 'new.model'), 'rb').read(), models[0])
+        done = run('muse-data', 'tokenizer', 'train', self.path('text'), '-o', self.path('new.model', 'x.model'), status=None)
+        self.assertNotIn('training on', done.stderr)
+        self.assertIn('Not a directory', done.stderr)
         self.assertIn('there already', run('muse-data', 'tokenizer', 'train', self.path('text'), '-o', self.path('new.model'),
                                            status=2).stderr)
         damaged = bytearray(open(os.path.join(FOLDER, 'unigram.model'), 'rb').read())

@@ -132,6 +132,10 @@ class WrongInputs(programs.Scratch):
         before = os.stat(file).st_size
         self.refused('muse-run', 'tensors', self.plan_path, '--tokens', file, '--out', file, says='would overwrite')
         self.assertEqual(os.stat(file).st_size, before)
+        done = self.refused('muse-run', 'tensors', self.plan_path, '--tokens', file, '--out', self.yaml + '/x',
+                            says='Not a directory')
+        self.assertNotIn('kernels:', done.stderr)  # before the work
+        run('muse-run', 'tensors', self.plan_path, '--tokens', file, '--out', self.path('new', 'out.safetensors'))
         for batches, says, status in [([[[1] * 32] * 2], 'n_seq + 1 = 33', 2), ([[[1] * 33]], 'compiled for 2', 2),
                                       ([[[257] * 33] * 2], 'vocab_size', 5), ([[[-1] * 33] * 2], 'is -1', 5)]:
             tokens(file, batches)
