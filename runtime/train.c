@@ -271,7 +271,8 @@ static void print_end(const MuseTraining *t) {
   muse_data_report_text(t->data, &t->state.cursor, &shares);
   fputs(muse_str_text(&shares), stderr);
   muse_str_free(&shares);
-  printf("step %llu: loss %.4f", (unsigned long long)t->state.step, t->state.smoothed_loss);
+  printf("step %llu", (unsigned long long)t->state.step);
+  if (t->state.tokens) printf(": loss %.4f", t->state.smoothed_loss);
   if (isfinite(t->state.best_validation_loss)) printf(", best validation loss %.4f", t->state.best_validation_loss);
   printf(", %llu tokens in %.1f s", (unsigned long long)t->state.tokens, t->state.seconds);
   if (t->run_dir) printf(", saved in %s", t->run_dir);

@@ -200,6 +200,11 @@ class WrongInputs(programs.Scratch):
             self.assertEqual(content(), before, args)
         run(*train, '--resume', '-q')
 
+    def test_no_step_has_no_loss(self):
+        done = self.train('-o', self.path('run'), '--stop-after', 0)
+        self.assertRegex(done.stdout, r'^step 0, 0 tokens in .*, saved in ')
+        self.assertRegex(self.train('-o', self.path('run'), '--resume').stdout, r'^step 6: loss \d')
+
     def test_no_name_for_the_run(self):
         """As of a shell variable that is not set: nothing is trained that would not be saved."""
         self.refused('muse-run', 'train', self.plan_path, '--data', self.data, '-o', '', says='not an empty name')
