@@ -40,6 +40,8 @@ static MuseStatus store_value(const MuseOption *option, const char *text, MuseDi
   case MUSE_OPT_LIST: push_text(option->target, text); return MUSE_OK;
   case MUSE_OPT_INT:
     if (muse_parse_i64(text, option->target)) return MUSE_OK;
+    if (*text && !text[strspn(text, "0123456789")])
+      return muse_error(diag, MUSE_ERR_INPUT, "--%s needs a number below 2^63, not '%s'", option->name, text);
     return muse_error(diag, MUSE_ERR_INPUT, "--%s needs a whole number such as 12, not '%s'", option->name, text);
   case MUSE_OPT_REAL:
     if (muse_parse_double(text, option->target) && isfinite(*(double *)option->target)) return MUSE_OK;

@@ -108,8 +108,9 @@ Test(base_options, errors_name_the_way_out) {
   expect_error(PARSE("--output"), "--output needs an argument (PLAN); --help explains it");
   expect_error(PARSE("-o"), "--output needs an argument (PLAN); --help explains it");
   expect_error(PARSE("-t", "four"), "--threads needs a whole number such as 12, not 'four'");
+  expect_error(PARSE("-t", "1e3"), "--threads needs a whole number such as 12, not '1e3'");
   expect_error(PARSE("-t", "99999999999999999999"),
-               "--threads needs a whole number such as 12, not '99999999999999999999'");
+               "--threads needs a number below 2^63, not '99999999999999999999'");
   expect_error(PARSE("--learning-rate", "fast"), "--learning-rate needs a number such as 0.5 or 1e-4, not 'fast'");
   expect_error(PARSE("--memory-budget", "8 GB"), "--memory-budget needs a size such as 8GiB or 512MB, not '8 GB'");
 }
