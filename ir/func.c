@@ -1,6 +1,7 @@
 // Modules, buffers, functions, and the doubly linked lists of ops in regions.
 #include "ir/op.h"
 
+#include "ir/base/hash.h"
 #include "ir/base/status.h"
 
 #include <string.h>
@@ -97,6 +98,7 @@ static MuseValue *value_create(MuseModule *module, MuseType type, MuseOp *def, M
 
 MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType type) {
   bool has_attrs = !region->owner; // arguments of functions only
+  if (region->n_args < region->n_known) region->n_known = 0; // some were removed
   if (region->n_args == region->cap_args) {
     int cap = region->cap_args ? region->cap_args * 2 : 8;
     MuseValue **args = MUSE_NEW_ARRAY(module->arena, MuseValue *, cap);
@@ -115,11 +117,38 @@ MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType 
   return value;
 }
 
-MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer) {
-  for (int i = 0; i < func->body.n_args; i++) {
-    const char *name = muse_func_arg_buffer(func, i);
-    if (name && strcmp(name, buffer->name) == 0) return func->body.args[i];
+// The slot of the argument bound to that buffer, or the free one where it belongs.
+static int *arg_slot(const MuseFunc *func, const char *buffer) {
+  const MuseRegion *body = &func->body;
+  int mask = body->n_slots - 1, at = (int)(muse_hash64(buffer, strlen(buffer)) & (uint64_t)mask);
+  for (;; at = (at + 1) & mask) {
+    int *slot = &body->slots[at];
+    if (!*slot || strcmp(muse_func_arg_buffer(func, *slot - 1), buffer) == 0) return slot;
   }
+}
+
+// Brings the table up to date: arguments are added at the end, by many hands, and removed by dce.
+static void index_args(MuseFunc *func) {
+  MuseRegion *body = &func->body;
+  if (body->n_args * 2 >= body->n_slots) {
+    while (body->n_args * 2 >= body->n_slots) body->n_slots = body->n_slots ? body->n_slots * 2 : 32;
+    body->slots = MUSE_NEW_ARRAY(func->module->arena, int, body->n_slots);
+    body->n_known = 0;
+  } else if (body->n_args < body->n_known || body->n_known == 0) {
+    memset(body->slots, 0, sizeof *body->slots * (size_t)body->n_slots);
+    body->n_known = 0;
+  }
+  for (; body->n_known < body->n_args; body->n_known++) {
+    const char *name = muse_func_arg_buffer(func, body->n_known);
+    int *slot = name ? arg_slot(func, name) : NULL;
+    if (slot && !*slot) *slot = body->n_known + 1;
+  }
+}
+
+MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer) {
+  index_args(func);
+  int known = *arg_slot(func, buffer->name);
+  if (known) return func->body.args[known - 1];
   MuseValue *value = muse_region_add_arg(func->module, &func->body, buffer->type);
   muse_attr_set_text(func->module, &func->body.arg_attrs[value->index], "buffer", buffer->name);
   return value;
@@ -147,6 +176,26 @@ static void set_n_results(MuseFunc *func, int n) {
 void muse_func_set_result_buffer(MuseFunc *func, int index, const char *buffer) {
   if (index >= func->n_results) set_n_results(func, index + 1);
   muse_attr_set_text(func->module, &func->result_attrs[index], "buffer", buffer);
+}
+
+void muse_func_add_result(MuseFunc *func, MuseValue *value, const char *buffer) {
+  MuseOp *ret = func->body.last;
+  MUSE_ASSERT(ret && ret->kind == MUSE_OP_return && func->n_results == ret->n_operands);
+  int n = ret->n_operands;
+  if (n >= func->cap_results || ret->operands != func->operands_room || func->result_attrs != func->attrs_room) {
+    int cap = 2 * n + 8; // functions with a result a parameter get them one by one
+    func->operands_room = MUSE_NEW_ARRAY(func->module->arena, MuseValue *, cap);
+    func->attrs_room = MUSE_NEW_ARRAY(func->module->arena, MuseAttrList, cap);
+    if (n) memcpy(func->operands_room, ret->operands, sizeof(MuseValue *) * (size_t)n);
+    if (n) memcpy(func->attrs_room, func->result_attrs, sizeof(MuseAttrList) * (size_t)n);
+    ret->operands = func->operands_room;
+    func->result_attrs = func->attrs_room;
+    func->cap_results = cap;
+  }
+  ret->operands[n] = value;
+  ret->n_operands = func->n_results = n + 1;
+  func->result_attrs[n] = (MuseAttrList){0};
+  muse_attr_set_text(func->module, &func->result_attrs[n], "buffer", buffer);
 }
 
 // --- ops ---

@@ -115,6 +115,9 @@ struct MuseRegion {
   int n_args, cap_args;
   MuseOp *first, *last;
   MuseOp *owner; // the kernel op, or NULL for a function body
+  // Of muse_func_arg_for_buffer: a hash table of the first n_known arguments by the names of their buffers.
+  int *slots; // index + 1 of the argument, 0: free
+  int n_slots, n_known;
 };
 
 // A persistent tensor of the plan: parameter, moment, packed weight, constant table, input, output. Functions bind
@@ -134,6 +137,9 @@ typedef struct MuseFunc {
   MuseAttrList *result_attrs; // one list an operand of `return`: buffer="name" (written there), or name="...";
                               // n_results follows the `return` op when that is inserted or gets new operands
   int n_results;
+  MuseValue **operands_room; // of muse_func_add_result, for cap_results: those of `return` and result_attrs, while they
+  MuseAttrList *attrs_room;  // are these
+  int cap_results;
   struct MuseModule *module;
   struct MuseFunc *next;
 } MuseFunc;
@@ -191,6 +197,8 @@ MuseValue *muse_region_add_arg(MuseModule *module, MuseRegion *region, MuseType 
 MuseValue *muse_func_arg_for_buffer(MuseFunc *func, const MuseBuffer *buffer);
 const char *muse_func_arg_buffer(const MuseFunc *func, int index);    // NULL when unbound
 const char *muse_func_result_buffer(const MuseFunc *func, int index); // NULL when unbound
+// The value becomes one more operand of `return`, written to that buffer.
+void muse_func_add_result(MuseFunc *func, MuseValue *value, const char *buffer);
 void muse_func_set_result_buffer(MuseFunc *func, int index, const char *buffer);
 
 // --- ops in regions ---

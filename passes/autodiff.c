@@ -101,11 +101,6 @@ static MuseValue *gradient_point(MuseFunc *fn, int index) {
 static void append_results(Autodiff *a, MuseOp *ret, int n_args, int64_t micro_batches) {
   MuseModule *m = a->cx->module;
   MuseFunc *fn = a->fn;
-  int n = ret->n_operands, cap = n + n_args;
-  MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, cap);
-  MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, cap);
-  for (int i = 0; i < n; i++)
-    values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
   for (int i = 0; i < n_args; i++) {
     const char *name = muse_func_arg_buffer(fn, i);
     const MuseBuffer *buffer = name ? muse_module_buffer(m, name) : NULL;
@@ -122,13 +117,8 @@ static void append_results(Autodiff *a, MuseOp *ret, int n_args, int64_t micro_b
       b.stage = MUSE_STAGE_BACKWARD;
       g = muse_build_binary(&b, MUSE_OP_add, muse_func_arg_for_buffer(fn, grad), g);
     }
-    values[n] = g;
-    muse_attr_set_text(m, &attrs[n], "buffer", grad_name);
-    n++;
+    muse_func_add_result(fn, g, grad_name);
   }
-  muse_op_set_operands(m, ret, n, values);
-  fn->result_attrs = attrs;
-  fn->n_results = n;
 }
 
 bool muse_pass_autodiff(MusePassCtx *cx, MuseFunc *fn) {

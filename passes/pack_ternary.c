@@ -25,52 +25,38 @@ static const char *parameter_of(MuseFunc *fn, const MuseValue *w) {
   return buffer && strcmp(buffer->role, "param") == 0 ? name : NULL;
 }
 
-static void append_result(MuseModule *m, MuseFunc *fn, MuseValue *v, const char *buffer) {
-  MuseOp *ret = fn->body.last;
-  int n = ret->n_operands;
-  MuseValue **values = MUSE_NEW_ARRAY(m->arena, MuseValue *, n + 1);
-  MuseAttrList *attrs = MUSE_NEW_ARRAY(m->arena, MuseAttrList, n + 1);
-  for (int i = 0; i < n; i++)
-    values[i] = ret->operands[i], attrs[i] = fn->result_attrs ? fn->result_attrs[i] : (MuseAttrList){0};
-  values[n] = v;
-  muse_attr_set_text(m, &attrs[n], "buffer", buffer);
-  muse_op_set_operands(m, ret, n + 1, values);
-  fn->result_attrs = attrs;
-  fn->n_results = n + 1;
-}
+// A function that packs, with the values that it returns by the buffers that they are bound to.
+typedef struct Packer { MuseFunc *fn; MuseMap *bound; } Packer;
 
-// The value of parameter `name` in `fn` after its update (the result bound to it), else the argument.
-static MuseValue *current_value(MuseFunc *fn, const MuseBuffer *buffer) {
-  MuseOp *ret = fn->body.last;
-  for (int i = 0; i < ret->n_operands; i++) {
-    const char *bound = muse_func_result_buffer(fn, i);
-    if (bound && strcmp(bound, buffer->name) == 0) return ret->operands[i];
-  }
-  return muse_func_arg_for_buffer(fn, buffer);
-}
-
-static bool binds_result(const MuseFunc *fn, const char *buffer) {
+static void packer_begin(Packer *p, MuseFunc *fn) {
+  *p = (Packer){.fn = fn, .bound = muse_map_create()};
   for (int i = 0; i < fn->n_results; i++) {
-    const char *bound = muse_func_result_buffer(fn, i);
-    if (bound && strcmp(bound, buffer) == 0) return true;
+    const char *buffer = muse_func_result_buffer(fn, i);
+    if (buffer) muse_map_put(p->bound, buffer, fn->body.last->operands[i]);
   }
-  return false;
 }
 
-static void add_packing(MuseModule *m, MuseFunc *fn, const MuseOp *packing, const MuseBuffer *param,
+static void append_result(Packer *p, MuseValue *v, const char *buffer) {
+  muse_func_add_result(p->fn, v, buffer);
+  muse_map_put(p->bound, buffer, v);
+}
+
+static void add_packing(MuseModule *m, Packer *packer, const MuseOp *packing, const MuseBuffer *param,
                         const Packed *p) {
+  MuseFunc *fn = packer->fn;
   MuseBuilder b = muse_builder_before(m, fn->body.last);
   b.loc = packing->loc, b.layer = packing->layer, b.stage = MUSE_STAGE_UPDATE;
-  MuseValue *w = current_value(fn, param);
+  MuseValue *w = muse_map_get(packer->bound, param->name); // after its update
+  if (!w) w = muse_func_arg_for_buffer(fn, param);
   if (w->type.dtype == MUSE_I8) { // latents on a grid
     const MuseBuffer *delta = muse_module_buffer(m, muse_arena_printf(m->arena, "delta.%s", param->name));
     MUSE_ASSERT(delta != NULL);
     w = muse_build_binary(&b, MUSE_OP_mul, muse_build_cast(&b, w, MUSE_F32), muse_func_arg_for_buffer(fn, delta));
   }
   MuseOp *op = muse_build_op(&b, packing->kind, 1, &w, &packing->attrs);
-  append_result(m, fn, op->results[0], p->content);
-  if (p->gamma && !binds_result(fn, p->gamma)) // both orientations share it
-    append_result(m, fn, op->results[1], p->gamma);
+  append_result(packer, op->results[0], p->content);
+  if (p->gamma && !muse_map_get(packer->bound, p->gamma)) // both orientations share it
+    append_result(packer, op->results[1], p->gamma);
 }
 
 static MuseFunc *pack_function(MuseModule *m) {
@@ -101,6 +87,7 @@ bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
   if (strcmp(fn->name, "pack") == 0 || strcmp(fn->name, "update") == 0) return false;
   MuseModule *m = cx->module;
   bool changed = false;
+  Packer packers[2] = {{0}}; // @pack, and @update where there is one
   MuseRewriter r;
   muse_rewrite_begin(&r, cx->scratch, fn);
   for (MuseOp *op = fn->body.first, *next; op; op = next) {
@@ -115,14 +102,16 @@ bool muse_pass_pack_ternary(MusePassCtx *cx, MuseFunc *fn) {
       content = muse_module_add_buffer(m, p.content, op->results[0]->type, "packed");
       if (p.gamma && !gamma) gamma = muse_module_add_buffer(m, p.gamma, op->results[1]->type, "packed");
       const MuseBuffer *param = muse_module_buffer(m, name);
-      add_packing(m, pack_function(m), op, param, &p);
       MuseFunc *update = muse_module_func(m, "update");
-      if (update) add_packing(m, update, op, param, &p);
+      if (!packers[0].fn) packer_begin(&packers[0], pack_function(m));
+      if (!packers[1].fn && update) packer_begin(&packers[1], update);
+      for (int i = 0; i < 2 && packers[i].fn; i++) add_packing(m, &packers[i], op, param, &p);
     }
     MuseValue *values[2] = {muse_func_arg_for_buffer(fn, content), NULL};
     if (gamma) values[1] = muse_func_arg_for_buffer(fn, gamma);
     muse_rewrite_replace_op(&r, op, values);
     changed = true;
   }
+  for (int i = 0; i < 2; i++) muse_map_destroy(packers[i].bound);
   return changed;
 }

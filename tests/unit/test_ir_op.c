@@ -185,6 +185,65 @@ Test(ir_func, results_follow_return) {
   muse_module_destroy(m);
 }
 
+// More arguments than the table that finds them has room for at first, and some of them removed as dce does it.
+Test(ir_func, arguments_by_buffer) {
+  enum { N = 300 };
+  MuseModule *m = parse(text);
+  MuseFunc *f = m->first_func;
+  int before = f->body.n_args;
+  MuseBuffer *buffers[2 * N];
+  for (int i = 0; i < 2 * N; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "layers.%d.weight", i);
+    buffers[i] = muse_module_add_buffer(m, name, muse_type1(MUSE_F32, 1 + i), "param");
+  }
+  for (int i = 0; i < N; i++) cr_expect_eq(muse_func_arg_for_buffer(f, buffers[i])->index, before + i);
+  for (int i = 0; i < N; i++) cr_expect_eq(muse_func_arg_for_buffer(f, buffers[i]), f->body.args[before + i]);
+  // Every other one goes.
+  MuseRegion *body = &f->body;
+  int kept = before;
+  for (int i = 0; i < N; i += 2, kept++) {
+    body->args[kept] = body->args[before + i];
+    body->arg_attrs[kept] = body->arg_attrs[before + i];
+    body->args[kept]->index = kept;
+  }
+  body->n_args = kept;
+  for (int i = 0; i < N; i += 2)
+    cr_expect_eq(muse_func_arg_for_buffer(f, buffers[i]), body->args[before + i / 2], "buffer %d", i);
+  cr_expect_eq(body->n_args, kept, "an argument is there twice");
+  // As many new ones as went before anyone asks again.
+  body->n_args = before;
+  for (int i = N; i < 2 * N; i++) {
+    MuseValue *value = muse_region_add_arg(m, body, buffers[i]->type);
+    muse_attr_set_text(m, &body->arg_attrs[value->index], "buffer", buffers[i]->name);
+  }
+  for (int i = N; i < 2 * N; i++) cr_expect_eq(muse_func_arg_for_buffer(f, buffers[i])->index, before + i - N);
+  cr_expect_eq(muse_func_arg_for_buffer(f, buffers[0])->index, before + N);
+  muse_module_destroy(m);
+}
+
+Test(ir_func, results_one_by_one) {
+  MuseModule *m = parse(text);
+  MuseFunc *f = m->first_func;
+  const char *first = muse_func_result_buffer(f, 0);
+  int before = f->n_results;
+  for (int i = 0; i < 100; i++) muse_func_add_result(f, f->body.args[i % 2], i % 3 ? "x" : "y");
+  cr_expect_eq(f->n_results, before + 100);
+  cr_expect_eq(f->body.last->n_operands, before + 100);
+  cr_expect_eq(muse_func_result_buffer(f, 0), first);
+  for (int i = 0; i < 100; i++) {
+    cr_expect_eq(f->body.last->operands[before + i], f->body.args[i % 2]);
+    cr_expect_str_eq(muse_func_result_buffer(f, before + i), i % 3 ? "x" : "y");
+  }
+  // New operands in between are not written over.
+  MuseValue *one[] = {f->body.args[1]};
+  muse_op_set_operands(m, f->body.last, 1, one);
+  muse_func_add_result(f, f->body.args[0], "z");
+  cr_expect(f->n_results == 2 && f->body.last->operands[0] == f->body.args[1]);
+  cr_expect_str_eq(muse_func_result_buffer(f, 1), "z");
+  muse_module_destroy(m);
+}
+
 Test(ir_func, replacement) {
   MuseModule *m = parse(text);
   MuseFunc *f = m->first_func;
