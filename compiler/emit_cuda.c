@@ -55,6 +55,12 @@ static bool is_read_only(const MuseOp *kernel, int operand) {
   return true;
 }
 
+// Lets the next launch start at once? The blocks of that one would only be in the way of many, or of large ones (a step
+// of a large model takes a tenth longer), while those of a decoding step, which are few and small, leave them room.
+static bool starts_next(const MuseCudaLaunch *launch) {
+  return !launch->waits_itself && launch->grid_x * launch->grid_y <= 128 && launch->shared_bytes <= 32 << 10;
+}
+
 void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
   const MuseOp *kernel = e->kernel;
   MUSE_ASSERT(e->launches->n < MUSE_CUDA_MAX_LAUNCHES);
@@ -78,6 +84,10 @@ void muse_cuda_begin_launch(MuseCudaEmitter *e, MuseCudaLaunch launch) {
   for (int m = 0; m < launch.n_maps; m++) muse_str_appendf(e->out, ", const __grid_constant__ TensorMap map%d", m);
   if (e->launches->loop_count > 1) muse_str_append(e->out, ", const int iteration");
   muse_str_append(e->out, ") {\n");
+  if (e->launches->overlaps) {
+    if (starts_next(&launch)) muse_str_append(e->out, "  grid_start_next();\n");
+    if (!launch.waits_itself) muse_str_append(e->out, "  grid_wait();\n");
+  }
   e->launches->launch[e->launches->n++] = launch;
 }
 
@@ -88,7 +98,7 @@ MuseStatus muse_cuda_emit(const MuseOp *kernel, const char *name, MuseCudaTarget
   if (!emit)
     return muse_error(diag, MUSE_ERR_FAILED,
                       "there is no CUDA emitter for the skeleton %s yet; run the plan on the CPU", skeleton);
-  *out_launches = (MuseCudaLaunches){.n_variants = 1};
+  *out_launches = (MuseCudaLaunches){.n_variants = 1, .overlaps = target.arch >= 90};
   if (n_ids_of(kernel)) muse_str_appendf(out_source, "struct Ids_%s { u64 id[%d]; };\n\n", name, n_ids_of(kernel));
   MuseCudaEmitter e = {.kernel = kernel,
                        .name = name,

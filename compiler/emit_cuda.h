@@ -34,6 +34,7 @@ typedef struct MuseCudaLaunch {
   int block;              // threads
   int shared_bytes;       // dynamic shared memory; above 48 KiB the limit of the function is raised when it is loaded
   int cluster;            // blocks of a cluster, along x (sm_90 and newer); 0 or 1: none
+  bool waits_itself;      // the emitter writes grid_wait(), and may write grid_start_next(); otherwise they come first
   int min_blocks;         // that shall fit a multiprocessor, as __launch_bounds__ says; 0: not said. setmaxnreg needs 1
   int n_maps;
   MuseCudaTensorMap map[MUSE_CUDA_MAX_MAPS];
@@ -47,6 +48,9 @@ typedef struct MuseCudaLaunches {
   // that loops every function takes the iteration number, which is 0 outside the loop.
   int loop_first, loop_last;
   int64_t loop_count;
+  // The functions wait themselves for the launches before them (sm_90 and newer), so they may be started while those
+  // run, with the launch attribute "programmatic stream serialization"; muse_cubin_waits_first says which of them.
+  bool overlaps;
   int n_variants; // ways to compute the same that may be tried for speed, variant 0 being the default; at least 1
 } MuseCudaLaunches;
 

@@ -38,6 +38,7 @@ static MuseStatus load(MuseCuda *cuda, MuseDiag *diag) {
   MUSE_CUDA_FUNCTIONS(LOOK_UP)
 #undef LOOK_UP
   *(void **)&cuda->tensor_map = dlsym(library, "cuTensorMapEncodeTiled");
+  *(void **)&cuda->launch_with = dlsym(library, "cuLaunchKernelEx");
   int result = cuda->init(0);
   if (result == 100) return muse_error(diag, MUSE_ERR_FAILED, "the NVIDIA driver is there but finds no GPU");
   if (result == 803 || result == 999)

@@ -1,6 +1,7 @@
 // Functions and calls of generated kernels (see the header).
 #include "runtime/cuda_kernel.h"
 
+#include "compiler/cubin.h"
 #include "ir/base/status.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@
 
 enum { ATTRIBUTE_DYNAMIC_SHARED = 8, PLAIN_SHARED = 48 * 1024 };
 
-MuseStatus muse_cuda_kernel_load(const MuseCuda *cuda, CudaModule *module, const char *name,
+MuseStatus muse_cuda_kernel_load(const MuseCuda *cuda, CudaModule *module, const MuseStr *cubin, const char *name,
                                  const MuseCudaLaunches *launches, MuseCudaKernel *out_kernel, MuseDiag *diag) {
   *out_kernel = (MuseCudaKernel){.cuda = cuda, .launches = launches};
   for (int s = 0; s < launches->n; s++) {
@@ -17,6 +18,8 @@ MuseStatus muse_cuda_kernel_load(const MuseCuda *cuda, CudaModule *module, const
     snprintf(symbol, sizeof symbol, "%s_%d", name, s);
     CudaFunction **f = &out_kernel->function[s];
     MUSE_TRY(muse_cuda_check(cuda, cuda->module_function(f, module, symbol), symbol, diag));
+    out_kernel->overlaps[s] =
+        launches->overlaps && cuda->launch_with && muse_cubin_waits_first(cubin->data, (size_t)cubin->len, symbol);
     int bytes = launches->launch[s].shared_bytes;
     if (bytes > PLAIN_SHARED)
       MUSE_TRY(muse_cuda_check(cuda, cuda->function_set(*f, ATTRIBUTE_DYNAMIC_SHARED, bytes), symbol, diag));
@@ -108,28 +111,59 @@ void muse_cuda_call_destroy(MuseCudaCall *call) {
   free(call);
 }
 
-static MuseStatus launch_one(const MuseCudaCall *call, int s, int64_t iteration, CudaStream *stream, MuseDiag *diag) {
+// CUlaunchAttribute and CUlaunchConfig.
+typedef struct LaunchAttribute {
+  int id;
+  char pad[4];
+  union {
+    int value;
+    char room[64];
+  };
+} LaunchAttribute;
+typedef struct LaunchConfig {
+  unsigned grid[3], block[3], shared_bytes;
+  CudaStream *stream;
+  LaunchAttribute *attributes;
+  unsigned n_attributes;
+} LaunchConfig;
+enum { PROGRAMMATIC_STREAM_SERIALIZATION = 6 };
+
+static int launch_one(const MuseCudaCall *call, int s, int64_t iteration, bool behind_call, CudaStream *stream) {
   const MuseCudaKernel *k = call->kernel;
   const MuseCudaLaunch *l = &k->launches->launch[s];
   *call->iteration = (int)iteration;
-  return muse_cuda_check(k->cuda,
-                         k->cuda->launch(k->function[s], (unsigned)l->grid_x, (unsigned)l->grid_y, 1,
-                                         (unsigned)l->block, 1, 1, (unsigned)l->shared_bytes, stream,
-                                         call->parameter[s], NULL),
-                         "launching a kernel", diag);
+  if (!behind_call || !k->overlaps[s])
+    return k->cuda->launch(k->function[s], (unsigned)l->grid_x, (unsigned)l->grid_y, 1, (unsigned)l->block, 1, 1,
+                           (unsigned)l->shared_bytes, stream, call->parameter[s], NULL);
+  LaunchAttribute overlap = {.id = PROGRAMMATIC_STREAM_SERIALIZATION, .value = 1};
+  LaunchConfig config = {.grid = {(unsigned)l->grid_x, (unsigned)l->grid_y, 1},
+                         .block = {(unsigned)l->block, 1, 1},
+                         .shared_bytes = (unsigned)l->shared_bytes,
+                         .stream = stream,
+                         .attributes = &overlap,
+                         .n_attributes = 1};
+  return k->cuda->launch_with(&config, k->function[s], call->parameter[s], NULL);
 }
 
-MuseStatus muse_cuda_call_launch(const MuseCudaCall *call, CudaStream *stream, MuseDiag *diag) {
+// Launch s, or all launches of the loop that begins there; *out_last is the last of them.
+static int launch_from(const MuseCudaCall *call, int s, bool behind_call, CudaStream *stream, int *out_last) {
   const MuseCudaLaunches *l = call->kernel->launches;
-  bool loops = l->loop_count > 1;
-  for (int s = 0; s < l->n; s++) {
-    if (!loops || s != l->loop_first) {
-      MUSE_TRY(launch_one(call, s, 0, stream, diag));
-      continue;
+  const bool loops = l->loop_count > 1 && s == l->loop_first;
+  const int64_t count = loops ? l->loop_count : 1;
+  *out_last = loops ? l->loop_last : s;
+  int result = 0;
+  for (int64_t i = 0; i < count; i++)
+    for (int k = s; k <= *out_last && result == 0; k++) {
+      result = launch_one(call, k, i, behind_call, stream);
+      behind_call = true;
     }
-    for (int64_t i = 0; i < l->loop_count; i++)
-      for (int k = l->loop_first; k <= l->loop_last; k++) MUSE_TRY(launch_one(call, k, i, stream, diag));
-    s = l->loop_last;
-  }
-  return MUSE_OK;
+  return result;
+}
+
+MuseStatus muse_cuda_call_launch(const MuseCudaCall *call, bool behind_call, CudaStream *stream, MuseDiag *diag) {
+  const MuseCudaKernel *k = call->kernel;
+  int result = 0;
+  for (int s = 0, last; s < k->launches->n && result == 0; s = last + 1)
+    result = launch_from(call, s, behind_call || s > 0, stream, &last);
+  return muse_cuda_check(k->cuda, result, "launching a kernel", diag);
 }

@@ -439,7 +439,7 @@ static MuseStatus load_variant(MuseCudaKernels *k, const MuseCuda *cuda, int ind
   MUSE_TRY(muse_cuda_check(cuda, cuda->module_load(&module, v->cubin.data), name, diag));
   k->cuda = cuda;
   muse_vec_push(&k->modules, module);
-  MUSE_TRY(muse_cuda_kernel_load(cuda, module, name, &v->launches, &v->kernel, diag));
+  MUSE_TRY(muse_cuda_kernel_load(cuda, module, &v->cubin, name, &v->launches, &v->kernel, diag));
   v->loaded = true;
   muse_str_free(&v->cubin);
   return MUSE_OK;

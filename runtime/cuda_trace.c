@@ -61,7 +61,7 @@ MuseStatus muse_cuda_trace(MuseExecutor *base, int function, MuseKernelVisitFn b
                              .device = &v};
     if (before && !before(context, &visit)) return v.status;
     MUSE_TRY(v.status);
-    MUSE_TRY(muse_cuda_call_launch(f->calls[c], e->compute, diag));
+    MUSE_TRY(muse_cuda_call_launch(f->calls[c], false, e->compute, diag));
     MuseStatus status = muse_cuda_transfer_wait(e->transfer, diag);
     if (status != MUSE_OK) {
       char name[24];
@@ -86,7 +86,7 @@ static MuseStatus capture_timed(MuseCudaExecutor *e, MuseCudaFunction *f, MuseDi
   int result = cuda->event_record_flags(f->events[0], e->compute, RECORD_EXTERNAL);
   MuseStatus status = MUSE_OK;
   for (int c = 0; c < n && status == MUSE_OK && result == 0; c++) {
-    status = muse_cuda_call_launch(f->calls[c], e->compute, diag);
+    status = muse_cuda_call_launch(f->calls[c], false, e->compute, diag);
     result = cuda->event_record_flags(f->events[c + 1], e->compute, RECORD_EXTERNAL);
   }
   int ended = cuda->capture_end(e->compute, &graph);

@@ -39,7 +39,7 @@ static MuseStatus load(Trial *t, MuseDiag *diag) {
   if (status == MUSE_OK)
     status = muse_cuda_check(e->cuda, e->cuda->module_load(&t->module, cubin.data), "loading a kernel", diag);
   if (status == MUSE_OK)
-    status = muse_cuda_kernel_load(e->cuda, t->module, "trial", &t->launches, &t->loaded, diag);
+    status = muse_cuda_kernel_load(e->cuda, t->module, &cubin, "trial", &t->launches, &t->loaded, diag);
   muse_str_free(&source);
   muse_str_free(&cubin);
   return status;
@@ -53,7 +53,7 @@ static MuseStatus launch(Trial *t, MuseDiag *diag) {
   for (int i = 0; i < n_ids; i++) ids[i] = (uint64_t)attr->ints.data[i];
   MuseCudaCall *call = NULL;
   MuseStatus status = muse_cuda_call_create(&t->loaded, t->memory, t->n, ids, n_ids, &call, diag);
-  if (status == MUSE_OK) status = muse_cuda_call_launch(call, t->e->compute, diag);
+  if (status == MUSE_OK) status = muse_cuda_call_launch(call, false, t->e->compute, diag);
   if (status == MUSE_OK)
     status = muse_cuda_check(t->e->cuda, t->e->cuda->stream_synchronize(t->e->compute), "trying a kernel", diag);
   muse_cuda_call_destroy(call);

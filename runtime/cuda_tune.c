@@ -83,7 +83,7 @@ static float time_call(const MuseCudaExecutor *e, const MuseCudaCall *call, Cuda
   const MuseCuda *cuda = e->cuda;
   float ms[REPEATS];
   for (int i = -2; i < REPEATS; i++) { // two to warm up
-    if (cuda->event_record(start, e->compute) != 0 || muse_cuda_call_launch(call, e->compute, NULL) != MUSE_OK ||
+    if (cuda->event_record(start, e->compute) != 0 || muse_cuda_call_launch(call, false, e->compute, NULL) != MUSE_OK ||
         cuda->event_record(end, e->compute) != 0 || cuda->event_synchronize(end) != 0)
       return -1;
     if (i >= 0 && cuda->event_elapsed(&ms[i], start, end) != 0) return -1;

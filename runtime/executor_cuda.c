@@ -145,7 +145,7 @@ static MuseStatus zero(MuseExecutor *base, const char *role, MuseDiag *diag) {
 
 // One after another.
 MuseStatus muse_cuda_launch_calls(const MuseCudaExecutor *e, const MuseCudaFunction *f, MuseDiag *diag) {
-  for (int c = 0; c < f->plan->n_calls; c++) MUSE_TRY(muse_cuda_call_launch(f->calls[c], e->compute, diag));
+  for (int c = 0; c < f->plan->n_calls; c++) MUSE_TRY(muse_cuda_call_launch(f->calls[c], c > 0, e->compute, diag));
   return MUSE_OK;
 }
 
@@ -169,7 +169,7 @@ static MuseStatus record_call(Recording *r, int c, MuseDiag *diag) {
   CudaStream *stream = r->e->side[muse_schedule_stream(schedule, c)];
   int waits[MUSE_MAX_STREAMS], n = muse_schedule_waits(schedule, c, waits);
   for (int i = 0; i < n; i++) MUSE_TRY(check(r, cuda->stream_wait(stream, r->done[waits[i]], 0), diag));
-  MUSE_TRY(muse_cuda_call_launch(r->f->calls[c], stream, diag));
+  MUSE_TRY(muse_cuda_call_launch(r->f->calls[c], r->e->n_streams == 1 && c > 0, stream, diag));
   if (!muse_schedule_is_awaited(schedule, c)) return MUSE_OK;
   MUSE_TRY(check(r, cuda->event_create(&r->done[c], NO_TIMING), diag));
   return check(r, cuda->event_record(r->done[c], stream), diag);

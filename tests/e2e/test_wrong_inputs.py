@@ -215,7 +215,8 @@ class WrongInputs(programs.Scratch):
     def test_one_run_in_a_folder(self):
         running = subprocess.Popen([program('muse-run'), 'train', self.plan_path, '--data', self.data, '-o',
                                     self.path('run'), '-n', '100000', '--eval-interval', '0', '--sample-interval', '0'],
-                                   stderr=subprocess.PIPE, text=True)
+                                   stderr=subprocess.PIPE, text=True,
+                                   preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))  # nohup ignores it
         self.addCleanup(running.kill)
         while 'step 1/' not in running.stderr.readline():
             self.assertIsNone(running.poll())

@@ -25,7 +25,7 @@ EXCEPTIONS = {('ir/op.c', 'ops/ops.def'), ('ir/op.h', 'ops/ops.def'),
 
 # What runtime/ may see of compiler/: the plan, the emitters' interface, kernel information, data recipes.
 RUNTIME_MAY_SEE = {'compiler/plan.h', 'compiler/emit.h', 'compiler/emit_cuda.h', 'compiler/kernel_info.h',
-                   'compiler/config_recipe.h', 'compiler/cuda_target.h', 'compiler/nvrtc.h'}
+                   'compiler/config_recipe.h', 'compiler/cubin.h', 'compiler/cuda_target.h', 'compiler/nvrtc.h'}
 
 # What corpus/ may see of the layers to its left, beside ir/base.
 CORPUS_MAY_SEE = {'compiler/config_yaml.h'}

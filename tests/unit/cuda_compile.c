@@ -6,6 +6,7 @@
 //   cuda-compile [--nvrtc=PATH] [--arch=sm_90a] [--emit] [--digest] [--show=NUMBER]
 //                cases[:FAMILY] | random FIRST N | bench[:FAMILY] | CONFIG.yaml...
 
+#include "compiler/cubin.h"
 #include "compiler/nvrtc.h"
 #include "compiler/emit_cuda.h"
 #include "ir/base/hash.h"
@@ -37,6 +38,30 @@ static void print_spills(const char *log) {
     if (spill && spill < p + length && strncmp(spill - 2, "0 ", 2) == 0 && spill[-3] == ' ') continue;
     if (spill && spill < p + length) printf("  %s: %.*s\n", function, length, p);
   }
+}
+
+// Functions that may overlap the launch before them wait for it before all else, or are launched without; see that
+// they wait.
+static bool all_wait_first(MuseCudaTarget target, const MuseStr *cubin, int begin, int end) {
+  MuseDiag *diag = muse_diag_create();
+  MuseStr source = {0};
+  bool good = true;
+  for (int i = begin; i < end; i++) {
+    MuseCudaLaunches launches;
+    muse_str_clear(&source);
+    if (muse_cuda_emit(cases[i].kernel, "kernel", target, 0, &source, &launches, diag) != MUSE_OK) continue;
+    for (int s = 0; s < launches.n && launches.overlaps; s++) {
+      char name[32];
+      snprintf(name, sizeof name, "kernel%d_%d", i, s);
+      if (muse_cubin_waits_first(cubin->data, (size_t)cubin->len, name)) continue;
+      fprintf(stderr, "%s, launch %d: reads or writes memory before it waits for the launch before it\n", cases[i].name,
+              s);
+      good = false;
+    }
+  }
+  muse_str_free(&source);
+  muse_diag_destroy(diag);
+  return good;
 }
 
 // Kernels [begin, end) as one program. Returns false after saying what is wrong.
@@ -75,6 +100,7 @@ static bool compile_batch(const MuseNvrtc *nvrtc, const char *target_text, int b
       print_spills(muse_str_text(&log));
       good &= r.spill_bytes <= ALLOWED_SPILL;
     }
+    good &= all_wait_first(target, &code, begin, end);
     worst->n_kernels += r.n_kernels;
     if (r.registers > worst->registers) worst->registers = r.registers;
     if (r.stack_bytes > worst->stack_bytes) worst->stack_bytes = r.stack_bytes;

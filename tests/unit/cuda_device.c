@@ -159,9 +159,9 @@ static MuseCudaCall *call_of(Run *r, const int *place) {
   return call;
 }
 
-static void launch(const MuseCudaCall *call) {
+static void launch(const MuseCudaCall *call, bool behind_call) {
   MuseDiag *diag = muse_diag_create();
-  must_be_ok(muse_cuda_call_launch(call, NULL, diag), diag);
+  must_be_ok(muse_cuda_call_launch(call, behind_call, NULL, diag), diag);
   muse_diag_destroy(diag);
 }
 
@@ -174,7 +174,7 @@ static void execute(Run *r, const int *place, uint8_t poison) {
     must(cuda->fill_bytes(r->result[o].base + RED, poison, r->result[o].bytes), "result");
   if (r->workspace.bytes) must(cuda->fill_bytes(r->workspace.base + RED, poison, r->workspace.bytes), "workspace");
   MuseCudaCall *call = call_of(r, place);
-  launch(call);
+  launch(call, false);
   must(cuda->context_synchronize(), r->c->name);
   muse_cuda_call_destroy(call);
   for (int i = 0; i < k->n_operands; i++) check_red(r, &r->operand[i], "operand", i);
@@ -221,7 +221,7 @@ static void open_run(Run *r, int index, CudaModule *module) {
   char name[24];
   snprintf(name, sizeof name, "kernel%d", index);
   MuseDiag *diag = muse_diag_create();
-  must_be_ok(muse_cuda_kernel_load(cuda, module, name, r->launches, &r->loaded, diag), diag);
+  must_be_ok(muse_cuda_kernel_load(cuda, module, &cubins[index / BATCH], name, r->launches, &r->loaded, diag), diag);
   muse_diag_destroy(diag);
   const MuseAttr *ids = muse_attr_find(&k->attrs, "rng_ids");
   for (int i = 0; ids && i < ids->ints.len && i < MAX_IDS; i++) r->ids[r->n_ids++] = (uint64_t)ids->ints.data[i];
@@ -350,7 +350,7 @@ static double time_of(void (*call)(void *), void *context) {
   return ms[REPEATS / 2] * 1e-3;
 }
 
-static void call_launch(void *context) { launch(context); }
+static void call_launch(void *context) { launch(context, false); }
 typedef struct Copy {
   CudaPointer to, from;
   size_t bytes;
@@ -379,7 +379,7 @@ typedef struct Turns {
 
 static void call_in_turn(void *context) {
   const Turns *turns = context;
-  for (int i = 0; i < turns->n; i++) launch(turns->call[i]);
+  for (int i = 0; i < turns->n; i++) launch(turns->call[i], i > 0);
 }
 
 static double cold_time(Run *r) {
