@@ -111,9 +111,32 @@ static const char *const *split_names(MuseArena *arena, const char *text) {
   return list;
 }
 
+static bool is_ir(const char *path) { return muse_str_ends_with(path, ".mir") || muse_str_ends_with(path, ".plan"); }
+
+// Options that would be passed over in silence beside the others.
+static MuseStatus check_options(const Arguments *a, MuseDiag *diag) {
+  const char *input = a->operands.data[0];
+  if (a->json && !a->estimate)
+    return muse_error(diag, MUSE_ERR_INPUT, "--json is the form of the estimate; add --estimate, or leave it out");
+  if (a->json && a->peak)
+    return muse_error(diag, MUSE_ERR_INPUT, "--peak prints a table and no JSON; leave out --peak or --json");
+  if (a->dump_dir && !a->dump_ir.len)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--dump-dir is where dumps go; say with --dump-ir which, such as changed, or leave it out");
+  if (a->nvrtc && (!a->emit || strcmp(a->emit, "ptx") != 0))
+    return muse_error(diag, MUSE_ERR_INPUT, "--nvrtc is for --emit=ptx; add that, or leave it out");
+  if (a->check && (a->output || a->emit))
+    return muse_error(diag, MUSE_ERR_INPUT, "--check writes nothing; leave it out, or %s",
+                      a->output ? "-o" : "--emit");
+  if (is_ir(input) && (a->sets.len || a->memory_budget))
+    return muse_error(diag, MUSE_ERR_INPUT, "%s is for a configuration, and '%s' is none; leave it out",
+                      a->sets.len ? "--set" : "--memory-budget", input);
+  return MUSE_OK;
+}
+
 static MuseStatus load(const char *path, const Arguments *a, MuseArena *arena, const MuseCompileOptions *options,
                        MuseModule **out_module, MuseDiag *diag) {
-  if (muse_str_ends_with(path, ".mir") || muse_str_ends_with(path, ".plan")) {
+  if (is_ir(path)) {
     MuseStr text = {0};
     MuseStatus status = muse_read_file(path, (uint64_t)1 << 30, &text, diag);
     if (status == MUSE_OK) {
@@ -174,7 +197,7 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
       {"estimate", 0, MUSE_OPT_FLAG, NULL, "Print parameters, bytes, operations and planned memory.", &a->estimate},
       {"peak", 0, MUSE_OPT_FLAG, NULL,
        "Print, for each function, the largest tensors that are in memory where it needs most.", &a->peak},
-      {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate as JSON.", &a->json},
+      {"json", 0, MUSE_OPT_FLAG, NULL, "Print the estimate of --estimate as JSON.", &a->json},
       {"emit", 0, MUSE_OPT_TEXT, "FORM",
        "mir, plan, llvm, asm, object (needs -o: a folder), or, for an NVIDIA GPU, cuda or ptx "
        "(needs NVRTC).",
@@ -183,7 +206,8 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
        &a->nvrtc},
       {"dump-ir", 0, MUSE_OPT_LIST, "WHEN",
        "after:PASS, before:PASS, changed or all; may be repeated. Dumps are valid input.", &a->dump_ir},
-      {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write dumps there, one file each, instead of to stderr.", &a->dump_dir},
+      {"dump-dir", 0, MUSE_OPT_TEXT, "DIR", "Write the dumps of --dump-ir there, one file each, instead of to stderr.",
+       &a->dump_dir},
       {"passes", 0, MUSE_OPT_TEXT, "A,B,C", "Run these passes instead of the pipeline.", &a->passes},
       {"stop-after", 0, MUSE_OPT_TEXT, "PASS", "Stop the pipeline after this pass.", &a->stop_after},
       {"skip-pass", 0, MUSE_OPT_LIST, "PASS", "Leave this pass out; may be repeated.", &a->skip},
@@ -236,6 +260,7 @@ static MuseStatus run(int argc, char **argv, Arguments *a, MuseArena *arena, Mus
                         a->target);
     MUSE_TRY(muse_cuda_target_parse(a->target, &ignored, diag));
   }
+  MUSE_TRY(check_options(a, diag));
   if (a->passes) options.pipeline = split_names(arena, a->passes);
   MuseModule *module = NULL;
   MuseStatus status = load(a->operands.data[0], a, arena, &options, &module, diag);

@@ -149,7 +149,7 @@ static void json_field(MuseStr *out, const char *key, double value) {
   muse_json_append_real(out, value);
 }
 
-static void print_json(const Bench *b, const MusePeaks *p) {
+static void print_json(const Bench *b, const MusePeaks *p, int64_t top) {
   MuseStr out = {0};
   muse_str_appendf(&out, "{\"threads\":%d", muse_executor_threads(b->session->executor));
   json_field(&out, "copy_bytes_per_second", p->copy_bytes);
@@ -165,7 +165,7 @@ static void print_json(const Bench *b, const MusePeaks *p) {
     muse_str_append(&out, "}");
   }
   muse_str_append(&out, "],\"kernels\":[");
-  for (size_t i = 0; i < b->rows.len; i++) {
+  for (size_t i = 0; i < b->rows.len && (top == 0 || (int64_t)i < top); i++) {
     const Row *r = &b->rows.data[i];
     MuseStr what = {0};
     muse_kernel_describe(r->kernel, &what);
@@ -253,7 +253,7 @@ static MuseStatus bench(const char *plan, const Arguments *a, MuseSession *s, Mu
   for (int i = 0; functions[i] && status == MUSE_OK; i++) status = measure(&b, functions[i], a->repeats, diag);
   if (status == MUSE_OK) {
     if (b.rows.len) qsort(b.rows.data, b.rows.len, sizeof *b.rows.data, slowest_first);
-    if (a->json) print_json(&b, &peaks);
+    if (a->json) print_json(&b, &peaks, a->top);
     else print_table(&b, &peaks, a->top);
   }
   muse_vec_free(&b.rows);

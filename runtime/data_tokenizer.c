@@ -242,8 +242,31 @@ static MuseStatus train(Arguments *a, MuseDiag *diag) {
 
 // ---- the command
 
+static const Arguments defaults = {
+    .normalization = "identity", .vocab_size = 16000, .coverage = 0.9995, .sample = (uint64_t)64 << 20};
+
+// An option of another verb would be passed over in silence.
+static MuseStatus check_options(const Arguments *a, const char *verb, MuseDiag *diag) {
+  const struct { const char *name, *verb; bool given; } options[] = {
+      {"output", "train", a->output != NULL},
+      {"vocab-size", "train", a->vocab_size != defaults.vocab_size},
+      {"normalization", "train", !muse_str_eq(a->normalization, defaults.normalization)},
+      {"coverage", "train", a->coverage < defaults.coverage || a->coverage > defaults.coverage},
+      {"sample", "train", a->sample != defaults.sample},
+      {"ending", "train", a->endings.len > 0},
+      {"force", "train", a->force},
+      {"block", "encode", a->block != 0},
+      {"json", "show", a->json},
+  };
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+    if (options[i].given && !muse_str_eq(options[i].verb, verb))
+      return muse_error(diag, MUSE_ERR_INPUT, "--%s is for muse-data tokenizer %s; leave it out of %s", options[i].name,
+                        options[i].verb, verb);
+  return MUSE_OK;
+}
+
 MuseStatus muse_data_tokenizer(int argc, char **argv, MuseDiag *diag) {
-  Arguments a = {.normalization = "identity", .vocab_size = 16000, .coverage = 0.9995, .sample = (uint64_t)64 << 20};
+  Arguments a = defaults;
   bool help = false;
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "NAME.model", "train: where the tokenizer goes.", &a.output},
@@ -275,7 +298,8 @@ MuseStatus muse_data_tokenizer(int argc, char **argv, MuseDiag *diag) {
     for (int i = 0; i < 4; i++) known = known || muse_str_eq(verb, verbs[i]);
     if (!known) status = muse_error(diag, MUSE_ERR_INPUT, "say what to do: show, encode, decode or train");
     else if (a.block < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--block takes a number from 0 on");
-    else status = muse_str_eq(verb, "train") ? train(&a, diag) : use(&a, verb, diag);
+    else if ((status = check_options(&a, verb, diag)) == MUSE_OK)
+      status = muse_str_eq(verb, "train") ? train(&a, diag) : use(&a, verb, diag);
   }
   muse_text_list_free(&a.operands);
   muse_text_list_free(&a.endings);

@@ -74,7 +74,11 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
     return muse_error(diag, MUSE_ERR_INPUT,
                       "name the text by --data (a token set or a recipe) or by --tokens, one of the two");
   if (a->batches < 0) return muse_error(diag, MUSE_ERR_INPUT, "--batches takes a number from 0 on");
-  if (!(a->validation > 0 && a->validation < 1))
+  if (a->tokens && !isnan(a->validation))
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--validation is for --data; all batches of --tokens are used, so leave it out");
+  double validation = isnan(a->validation) ? 0.02 : a->validation;
+  if (!(validation > 0 && validation < 1))
     return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share above 0 and below 1");
   MUSE_TRY(muse_params_options_check(&a->params, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
@@ -87,7 +91,7 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
                        .eos = s->eos,
                        .seed = s->seed,
                        .shuffle = true,
-                       .validation_share = a->validation,
+                       .validation_share = validation,
                        .tokenizer_hash = *tokenizer ? muse_tokenizer_hash(*tokenizer) : 0};
   MUSE_TRY(muse_data_open(a->data ? a->data : a->tokens, &o, data, diag));
   MUSE_TRY(muse_session_prepare(s, functions, diag));
@@ -108,7 +112,7 @@ static MuseStatus evaluate(const char *plan, const Arguments *a, MuseSession *s,
 }
 
 MuseStatus muse_command_eval(int argc, char **argv, MuseDiag *diag) {
-  Arguments a = {.session = {.inference = true}, .validation = 0.02};
+  Arguments a = {.session = {.inference = true}, .validation = NAN};
   const MuseOption table[] = {
       MUSE_PARAMS_OPTION_ROWS(a.params),
       {"data", 'd', MUSE_OPT_TEXT, "SPEC",

@@ -128,9 +128,13 @@ static void print_piece(void *context, const char *text, size_t length) {
 
 static void print_json(const Arguments *a, const MuseStr *text, const MuseGenerateResult *r) {
   MuseStr line = {0};
-  muse_str_append(&line, "{\"prompt\":");
-  muse_json_append_text(&line, a->text.prompt, strlen(a->text.prompt));
-  muse_str_append(&line, ",\"text\":");
+  muse_str_append(&line, "{");
+  if (!a->no_prompt) {
+    muse_str_append(&line, "\"prompt\":");
+    muse_json_append_text(&line, a->text.prompt, strlen(a->text.prompt));
+    muse_str_append(&line, ",");
+  }
+  muse_str_append(&line, "\"text\":");
   muse_json_append_text(&line, muse_str_text(text), text->len);
   muse_str_appendf(&line, ",\"tokens\":%lld,\"ended\":%s,\"seconds\":", (long long)r->n_tokens,
                    r->ended ? "true" : "false");

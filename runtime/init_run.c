@@ -77,6 +77,9 @@ static MuseStatus init(const char *path, const Arguments *a, MuseDiag *diag) {
     return muse_error(diag, MUSE_ERR_INPUT, "--seed takes a number from 0 to 4294967295");
   if (a->session.threads < 0 || a->session.threads > 4096)
     return muse_error(diag, MUSE_ERR_INPUT, "--threads takes a number from 1 to 4096 (or 0 for all cores)");
+  bool is_cuda;
+  int index;
+  MUSE_TRY(muse_device_parse(a->session.device, &is_cuda, &index, diag));
   if (a->param) {
     MusePlan *plan;
     MUSE_TRY(muse_plan_load(path, &plan, diag));
@@ -89,9 +92,6 @@ static MuseStatus init(const char *path, const Arguments *a, MuseDiag *diag) {
   }
   MuseSession s = {0};
   MuseSessionOptions host = a->session;
-  bool is_cuda;
-  int index;
-  MUSE_TRY(muse_device_parse(host.device, &is_cuda, &index, diag));
   host.device = NULL; // the values are the same for every device, and made by the host
   MuseStatus status = muse_session_open(path, &host, &s, diag);
   if (a->seed >= 0) s.seed = (uint32_t)a->seed;
@@ -107,7 +107,7 @@ MuseStatus muse_command_init(int argc, char **argv, MuseDiag *diag) {
        &a.output},
       {"param", 0, MUSE_OPT_TEXT, "NAME", "Make this parameter alone.", &a.param},
       {"seed", 0, MUSE_OPT_INT, "S", "Another seed than the plan's.", &a.seed},
-      MUSE_SESSION_OPTION_ROWS(a.session),
+      MUSE_HOST_OPTION_ROWS(a.session),
       {0},
   };
   MuseTextList operands = {0};

@@ -106,6 +106,9 @@ static MuseStatus run_fetch(int argc, char **argv, MuseDiag *diag) {
   } else if (status == MUSE_OK) {
     if (o.names.len == 0 && !o.list)
       status = muse_error(diag, MUSE_ERR_INPUT, "name at least one data set; --list shows them");
+    else if (o.list && (o.names.len || o.json))
+      status = muse_error(diag, MUSE_ERR_INPUT, "--list shows all sets as text and fetches none; leave out %s%s",
+                          o.names.len ? "the name " : "--json", o.names.len ? o.names.data[0] : "");
     else if (o.max_samples < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--max-samples takes a number from 0 on");
     else if (o.retry_seconds < 0 || o.retry_seconds > 60)
       status = muse_error(diag, MUSE_ERR_INPUT, "--retry-wait takes seconds from 0 to 60");
@@ -118,7 +121,7 @@ static MuseStatus run_fetch(int argc, char **argv, MuseDiag *diag) {
 }
 
 static MuseStatus run_import(int argc, char **argv, MuseDiag *diag) {
-  MuseImportOptions o = {.column = "text", .max_document = (uint64_t)64 << 20};
+  MuseImportOptions o = {.max_document = (uint64_t)64 << 20};
   bool help = false;
   const MuseOption table[] = {
       {"output", 'o', MUSE_OPT_TEXT, "DIR", "Writes DIR/train and DIR/validation.", &o.output},
@@ -156,15 +159,19 @@ static MuseStatus run_import(int argc, char **argv, MuseDiag *diag) {
     else if (o.max_documents < 0) status = muse_error(diag, MUSE_ERR_INPUT, "--max-documents takes a number from 0 on");
     else if (o.max_document == 0 || o.max_document > (uint64_t)1 << 30)
       status = muse_error(diag, MUSE_ERR_INPUT, "--max-document takes a size up to 1GiB");
-    else if (!*o.column) status = muse_error(diag, MUSE_ERR_INPUT, "--column takes the name of a column");
-    else o.stop = muse_catch_stop(NULL), status = muse_data_import(&o, stdout, diag);
+    else if (o.form && o.column)
+      status = muse_error(diag, MUSE_ERR_INPUT,
+                          "--template names its columns itself; leave out --column or --template");
+    else if (o.column && !*o.column) status = muse_error(diag, MUSE_ERR_INPUT, "--column takes the name of a column");
+    else if (!o.column) o.column = "text";
+    if (status == MUSE_OK) o.stop = muse_catch_stop(NULL), status = muse_data_import(&o, stdout, diag);
   }
   muse_text_list_free(&o.inputs);
   return status;
 }
 
 static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
-  MuseInspectOptions o = {.n_documents = 3, .document = INT64_MIN, .max_tokens = 400};
+  MuseInspectOptions o = {.n_documents = INT64_MIN, .document = INT64_MIN, .max_tokens = 400};
   MuseTextList names = {0};
   bool help = false;
   const MuseOption table[] = {
@@ -183,11 +190,16 @@ static MuseStatus run_inspect(int argc, char **argv, MuseDiag *diag) {
     muse_options_help(table, "muse-data inspect [options] NAME", "Shows what a token set holds.", stdout);
   } else if (status == MUSE_OK) {
     if (names.len != 1) status = muse_error(diag, MUSE_ERR_INPUT, "name one token set to inspect");
-    else if (o.n_documents < 0 || o.max_tokens < 0 || (o.document < 0 && o.document != INT64_MIN))
+    else if (o.document != INT64_MIN && (o.n_documents != INT64_MIN || o.seed))
+      status = muse_error(diag, MUSE_ERR_INPUT, "--%s is for random documents, and --document names one; leave out one",
+                          o.seed ? "seed" : "documents");
+    else if ((o.n_documents < 0 && o.n_documents != INT64_MIN) || o.max_tokens < 0 ||
+             (o.document < 0 && o.document != INT64_MIN))
       status = muse_error(diag, MUSE_ERR_INPUT, "--documents, --document and --max-tokens take numbers from 0 on");
     else if (o.n_documents > 1000000)
       status = muse_error(diag, MUSE_ERR_INPUT, "--documents takes a number up to 1000000");
-    else o.name = names.data[0], status = muse_data_inspect(&o, stdout, diag);
+    else if (o.n_documents == INT64_MIN) o.n_documents = 3;
+    if (status == MUSE_OK) o.name = names.data[0], status = muse_data_inspect(&o, stdout, diag);
   }
   muse_text_list_free(&names);
   return status;

@@ -508,10 +508,19 @@ static MuseStatus choose_language(Wizard *w, MuseDiag *diag) {
   return MUSE_OK;
 }
 
+// Options that would be passed over in silence beside the others.
+static MuseStatus check_options(const MuseRecipeOptions *o, MuseDiag *diag) {
+  bool no_config = o->model ? strcasecmp(o->model, "none") == 0 : o->yes;
+  const char *of_config = o->model_output ? "config-output" : o->tokenizer ? "tokenizer" : NULL;
+  if (!no_config || !of_config) return MUSE_OK;
+  return muse_error(diag, MUSE_ERR_INPUT, "--%s is for the config; add --config SIZE, or leave it out", of_config);
+}
+
 MuseStatus muse_data_recipe(const MuseRecipeOptions *options, MuseDiag *diag) {
   Wizard w = {.o = options, .recipe_path = options->output};
   MuseStr left_out = {0};
-  MuseStatus status = choose_language(&w, diag);
+  MuseStatus status = check_options(options, diag);
+  if (status == MUSE_OK) status = choose_language(&w, diag);
   if (status == MUSE_OK) status = muse_recipe_find_sets(options->data, &w.sets, &left_out, diag);
   if (status == MUSE_OK) {
     muse_recipe_machine(&w.machine);

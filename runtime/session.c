@@ -139,6 +139,27 @@ static MuseStatus open_plan(MuseSession *s, const MuseSessionOptions *options, M
   return read_sizes(s, diag);
 }
 
+// An option that the device has no use for would be passed over in silence.
+static MuseStatus check_device_options(const MuseSessionOptions *o, bool on_gpu, MuseDiag *diag) {
+  const struct { const char *name; bool given, of_gpu; } options[] = {
+      {"nvrtc", o->nvrtc != NULL, true},
+      {"no-tune", o->no_tune, true},
+      {"streams", o->streams != 0, true},
+      {"dump-kernels", o->dump_dir != NULL, true},
+      {"kernel-override", o->override_dir != NULL, true},
+      {"cpu-level", o->cpu_level != NULL, false},
+      {"host-memory", o->host_memory != 0, false},
+  };
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    const char *name = options[i].name;
+    if (!options[i].given || options[i].of_gpu == on_gpu) continue;
+    if (!on_gpu)
+      return muse_error(diag, MUSE_ERR_INPUT, "--%s is for a GPU; add --device cuda, or leave it out", name);
+    return muse_error(diag, MUSE_ERR_INPUT, "--%s is for the CPU; leave it out, or --device %s", name, o->device);
+  }
+  return MUSE_OK;
+}
+
 MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out, MuseDiag *diag) {
   *out = (MuseSession){.path = strdup(path), .quiet = options->quiet, .inference = options->inference,
                        .host_memory = options->host_memory};
@@ -153,6 +174,7 @@ MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options
     return muse_error(diag, MUSE_ERR_INPUT, "--cache-dir takes a folder; --no-cache keeps no kernels");
   int index;
   MUSE_TRY(muse_device_parse(options->device, &out->on_gpu, &index, diag));
+  MUSE_TRY(check_device_options(options, out->on_gpu, diag));
   MUSE_TRY(open_plan(out, options, diag));
   if (options->train) MUSE_TRY(check_memory(out, NULL, diag));
   out->checked = options->train;

@@ -22,13 +22,17 @@ typedef struct MuseSessionOptions {
   uint64_t host_memory; // bytes that count as available; 0: what the system says
 } MuseSessionOptions;
 
-// Rows of an option table for a MuseSessionOptions `o`.
-#define MUSE_SESSION_OPTION_ROWS(o) \
+// Rows of an option table for a MuseSessionOptions `o`: of every command that opens a session, and of those that run
+// kernels, too.
+#define MUSE_HOST_OPTION_ROWS(o) \
   {"device", 0, MUSE_OPT_TEXT, "DEVICE", "Run on cpu, cuda (the first GPU) or cuda:N (cpu).", &(o).device}, \
   {"threads", 'j', MUSE_OPT_INT, "N", "Worker threads (all cores); results are the same for any number.", \
    &(o).threads}, \
+  {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
+#define MUSE_SESSION_OPTION_ROWS(o) \
+  MUSE_HOST_OPTION_ROWS(o), \
   {"cpu-level", 0, MUSE_OPT_TEXT, "LEVEL", \
-   "Generate code for scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot (the best of this machine).", \
+   "CPU: generate code for scalar, avx2, avx512, avx512-vnni, amx, neon or neon-dot (the best of this machine).", \
    &(o).cpu_level}, \
   {"cache-dir", 0, MUSE_OPT_TEXT, "DIR", "Keep compiled kernels there (the user's cache folder).", &(o).cache_dir}, \
   {"nvrtc", 0, MUSE_OPT_TEXT, "PATH", "GPU: the library NVRTC, when it is not found by itself.", &(o).nvrtc}, \
@@ -41,9 +45,9 @@ typedef struct MuseSessionOptions {
   {"kernel-override", 0, MUSE_OPT_TEXT, "DIR", \
    "GPU: run DIR/KERNEL.cu, an edited source of a dump, in place of the generated one.", &(o).override_dir}, \
   {"host-memory", 0, MUSE_OPT_BYTES, "SIZE", \
-   "Memory that may be taken on this machine (what is available); what needs more is refused.", &(o).host_memory}, \
-  {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache}, \
-  {"quiet", 'q', MUSE_OPT_FLAG, NULL, "Say nothing but errors.", &(o).quiet}
+   "CPU: memory that may be taken on this machine (what is available); what needs more is refused.", \
+   &(o).host_memory}, \
+  {"no-cache", 0, MUSE_OPT_FLAG, NULL, "Compile all kernels again and keep none.", &(o).no_cache}
 
 typedef struct MuseSession {
   MusePlan *plan;
@@ -63,7 +67,8 @@ typedef struct MuseSession {
   uint64_t tokenizer_hash;  // of the tokenizer in use; 0: none is open
 } MuseSession;
 
-// Loads the plan and takes the memory; no kernel is compiled yet. A file that is no plan is MUSE_ERR_INPUT.
+// Loads the plan and takes the memory; no kernel is compiled yet. A file that is no plan, and an option that means
+// nothing on this device, is MUSE_ERR_INPUT.
 MuseStatus muse_session_open(const char *path, const MuseSessionOptions *options, MuseSession *out_session,
                              MuseDiag *diag);
 void muse_session_close(MuseSession *session); // a zeroed one is fine

@@ -86,15 +86,21 @@ static MuseStatus open_data(MuseTraining *t, const Arguments *a, MuseDiag *diag)
   if (a->tokens && !muse_str_ends_with(a->tokens, ".safetensors"))
     return muse_error(diag, MUSE_ERR_INPUT,
                       "--tokens takes a .safetensors file with a tensor 'tokens'; token sets go to --data");
-  if (!(a->validation >= 0 && a->validation < 1))
-    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to below 1, not %g", a->validation);
+  double validation = isnan(a->validation) ? 0.02 : a->validation;
+  if (!(validation >= 0 && validation < 1))
+    return muse_error(diag, MUSE_ERR_INPUT, "--validation takes a share from 0 to below 1, not %g", validation);
+  if (!s->tokenizer && a->sample_interval > 0)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "'%s' names no tokenizer, so there are no samples of text; leave --sample-interval out, or set "
+                      "tokenizer in the configuration",
+                      s->path);
   if (s->tokenizer) MUSE_TRY(muse_session_tokenizer(s, NULL, &t->tokenizer, diag));
   MuseDataOptions o = {.row_tokens = s->n_seq,
                        .vocab_size = s->vocab_size,
                        .eos = s->eos,
                        .seed = s->seed,
                        .shuffle = true,
-                       .validation_share = a->validation,
+                       .validation_share = validation,
                        .tokenizer_hash = t->tokenizer ? muse_tokenizer_hash(t->tokenizer) : 0};
   MUSE_TRY(muse_data_open(a->data ? a->data : a->tokens, &o, &t->data, diag));
   int64_t ready = muse_data_n_steps(t->data);
@@ -237,6 +243,22 @@ static MuseStatus check_step(MuseTraining *t, MuseDiag *diag) {
 
 // ---- the run ----
 
+// Options that would be passed over in silence beside the others.
+static MuseStatus check_options(const MuseTraining *t, const Arguments *a, MuseDiag *diag) {
+  const char *of_data = !isnan(a->validation)     ? "validation"
+                        : a->eval_interval > 0    ? "eval-interval"
+                        : a->eval_batches > UNSET ? "eval-batches"
+                                                  : NULL;
+  if (a->tokens && !a->data && of_data)
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--%s is for text of --data; of --tokens nothing is held out, so leave it out", of_data);
+  if (!t->run_dir && (a->save_interval > 0 || a->keep > 0))
+    return muse_error(diag, MUSE_ERR_INPUT,
+                      "--%s is for checkpoints; name their folder with -o RUN_DIR, or leave it out",
+                      a->save_interval > 0 ? "save-interval" : "keep");
+  return MUSE_OK;
+}
+
 // Warnings and notes so far are of the start, so they are shown before the long part.
 static void show_notes(MuseDiag *diag) {
   muse_diag_print(diag, stderr);
@@ -299,6 +321,7 @@ static MuseStatus train(MuseTraining *t, const char *plan, const Arguments *a, M
     return muse_error(diag, MUSE_ERR_INPUT, "-o takes the folder of the run, not an empty name");
   if (a->resume && !t->run_dir)
     return muse_error(diag, MUSE_ERR_INPUT, "--resume needs the folder of the run: -o RUN_DIR");
+  MUSE_TRY(check_options(t, a, diag));
   MUSE_TRY(muse_session_open(plan, &a->session, s, diag));
   MuseParamsOptions start = start_of(a);
   if (a->resume && muse_checkpoint_exists(t->run_dir)) start = (MuseParamsOptions){.checkpoint = t->run_dir};
@@ -366,7 +389,7 @@ MuseStatus muse_command_train(int argc, char **argv, MuseDiag *diag) {
                  .keep = UNSET,
                  .sample_interval = UNSET,
                  .learning_rate = NAN,
-                 .validation = 0.02};
+                 .validation = NAN};
   const MuseOption table[] = {
       {"data", 'd', MUSE_OPT_TEXT, "SPEC",
        "Train on a token set NAME (muse-data tokenize makes one) or on a recipe .yaml that mixes several.", &a.data},

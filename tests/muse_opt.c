@@ -90,6 +90,8 @@ static void list_passes(void) {
   for (const MusePass *p = muse_passes; p->name; p++) printf("%-16s %s\n", p->name, p->help);
 }
 
+enum { SEED = 1 };
+
 typedef struct Options {
   bool verify_only, list;
   const char *eval;
@@ -118,7 +120,7 @@ static MuseStatus process(const char *path, const Options *o, MuseDiag *diag) {
 }
 
 int main(int argc, char **argv) {
-  Options o = {.seed = 1};
+  Options o = {.seed = SEED};
   const MuseOption table[] = {
       {"pass", 'p', MUSE_OPT_LIST, "NAME", "Run this pass; may be given several times.", &o.passes},
       {"verify-only", 0, MUSE_OPT_FLAG, NULL, "Print nothing; the exit code tells.", &o.verify_only},
@@ -139,6 +141,10 @@ int main(int argc, char **argv) {
     list_passes();
   } else if (status == MUSE_OK && files.len > 1) {
     status = muse_error(diag, MUSE_ERR_INPUT, "muse-opt reads one file; %d are given", files.len);
+  } else if (status == MUSE_OK && o.seed != SEED && !o.eval) {
+    status = muse_error(diag, MUSE_ERR_INPUT, "--seed is of the arguments of --eval; add that, or leave it out");
+  } else if (status == MUSE_OK && o.verify_only && o.eval) {
+    status = muse_error(diag, MUSE_ERR_INPUT, "--verify-only prints nothing, --eval results; leave out one");
   } else if (status == MUSE_OK) {
     status = process(files.len ? files.data[0] : "-", &o, diag);
   }

@@ -66,6 +66,71 @@ class WrongInputs(programs.Scratch):
         self.refused('musec', self.yaml, '--target=gpu', '--check', says='use cpu')
         self.refused('muse-data', 'inspect', self.data, '--document=-1', says='from 0 on')
 
+    def test_options_of_another_device(self):
+        """None is passed over in silence; the plan is not even read."""
+        for option in (['--dump-kernels', self.path('d')], ['--kernel-override', self.path('d')], ['--streams', 2],
+                       ['--nvrtc', 'x'], ['--no-tune']):
+            for command in (['train', '--data', self.data, '-o', self.path('run')], ['eval', '--data', self.data],
+                            ['generate'], ['bench'], ['tensors', '--tokens', 'x.safetensors', '--out', self.path('y')]):
+                for device in ([], ['--device', 'cpu']):
+                    self.refused('muse-run', *command, self.plan_path, *option, *device,
+                                 says=f'{option[0]} is for a GPU; add --device cuda, or leave it out')
+            self.refused('muse-run', 'init', self.plan_path, '-o', self.path('init'), *option, says='unknown option')
+        for option, device in (('--cpu-level=scalar', 'cuda'), ('--host-memory=1GB', 'cuda:1')):
+            self.refused('muse-run', 'bench', self.plan_path, '--device', device, option,
+                         says=f'{option.split("=")[0]} is for the CPU; leave it out, or --device {device}')
+        self.refused('muse-run', 'init', self.plan_path, '-o', self.path('x'), '--param', 'embed.weight', '--device', 'gpu',
+                     says='--device takes')
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_options_that_mean_nothing_alone(self):
+        tokens(self.path('tokens.safetensors'), [[[1] * 33] * 2])
+        ready = '--tokens', self.path('tokens.safetensors')
+        run('musec', self.yaml, '--bisect=0', '--emit=mir', '-o', self.path('model.mir'))
+        for args, says in [
+                (['musec', self.yaml, '--json'], 'add --estimate'),
+                (['musec', self.yaml, '--json', '--peak'], 'add --estimate'),
+                (['musec', self.yaml, '--json', '--peak', '--estimate'], 'leave out --peak or --json'),
+                (['musec', self.yaml, '--check', '--dump-dir', self.path('d')], 'say with --dump-ir which'),
+                (['musec', self.yaml, '--emit=cuda', '--nvrtc', 'x'], 'is for --emit=ptx'),
+                (['musec', self.yaml, '--check', '-o', self.path('p')], 'leave it out, or -o'),
+                (['musec', self.yaml, '--check', '--emit=mir'], 'leave it out, or --emit'),
+                (['musec', self.path('model.mir'), '--set', 'n_layers=2'], '--set is for a configuration'),
+                (['musec', self.plan_path, '--memory-budget=1GB'], '--memory-budget is for a configuration'),
+                (['muse-run', 'train', self.plan_path, *ready, '--validation', 0.1], '--validation is for text of --data'),
+                (['muse-run', 'train', self.plan_path, *ready, '--eval-interval', 1], '--eval-interval is for'),
+                (['muse-run', 'train', self.plan_path, *ready, '--eval-batches', 1], '--eval-batches is for'),
+                (['muse-run', 'train', self.plan_path, *ready, '--save-interval', 1], 'with -o RUN_DIR'),
+                (['muse-run', 'train', self.plan_path, *ready, '--keep', 1], 'with -o RUN_DIR'),
+                (['muse-run', 'train', self.plan(CONFIG, 'tokenizer=null', name='bare.plan'), *ready, '--sample-interval', 1],
+                 'leave --sample-interval out'),
+                (['muse-run', 'eval', self.plan_path, *ready, '--validation', 0.1], '--validation is for --data'),
+                (['muse-data', 'inspect', self.data, '--document', 0, '-n', 3], '--documents is for random documents'),
+                (['muse-data', 'inspect', self.data, '--document', 0, '--seed', 3], '--seed is for random documents'),
+                (['muse-data', 'import', self.yaml, '-o', self.path('d'), '--column', 'a', '--template', '{a}'],
+                 'leave out --column or --template'),
+                (['muse-data', 'fetch', '--list', 'cosmopedia'], 'leave out the name cosmopedia'),
+                (['muse-data', 'fetch', '--list', '--json'], 'leave out --json'),
+                (['muse-data', 'recipe', '--yes', '--config-output', self.path('c')], 'add --config SIZE'),
+                (['muse-data', 'recipe', '--config', 'none', '--tokenizer', 'bytes'], 'add --config SIZE'),
+                (['muse-data', 'tokenizer', 'show', 'bytes', '--vocab-size', 300], '--vocab-size is for muse-data tokenizer train'),
+                (['muse-data', 'tokenizer', 'show', 'bytes', '--block', 3], '--block is for muse-data tokenizer encode'),
+                (['muse-data', 'tokenizer', 'encode', 'bytes', self.yaml, '--json'], 'leave it out of encode')]:
+            with self.subTest(args=args):
+                self.refused(*args, says=says)
+        self.assertFalse([name for name in os.listdir(self.dir) if name in ('d', 'p', 'c')])
+        run('muse-run', 'train', self.plan_path, *ready, '--eval-interval', 0, '--save-interval', 0, '-q')
+
+    def test_what_json_holds(self):
+        """--no-prompt and --top are of the JSON, too."""
+        generate = 'muse-run', 'generate', self.plan_path, '--prompt', 'Line', '-n', 4, '--json', '-q'
+        whole, bare = (json.loads(run(*generate, *more).stdout) for more in ([], ['--no-prompt']))
+        self.assertEqual(whole.pop('prompt'), 'Line')
+        self.assertEqual((bare['text'], bare.keys()), (whole['text'], whole.keys()))
+        bench = 'muse-run', 'bench', self.plan_path, '-f', 'decode', '-n', 1, '--json', '-q'
+        self.assertEqual(len(json.loads(run(*bench, '--top', 2).stdout)['kernels']), 2)
+        self.assertGreater(len(json.loads(run(*bench).stdout)['kernels']), 2)
+
     def test_what_is_no_plan(self):
         with open(self.plan_path, encoding='utf-8') as f:
             text = f.read()
