@@ -62,7 +62,8 @@ void muse_progress_update(MuseProgress *progress, const MuseProgressStep *step);
 // Prints a line of text above the bar.
 void muse_progress_message(MuseProgress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void muse_progress_destroy(MuseProgress *progress); // finishes the line; NULL is allowed
-// The text of the line, at most `width` columns: for tests and for update itself.
+// The text of the line, at most `width` columns: what does not fit is left out, the least important parts first; step
+// and loss stay, cut where even they are too long. For tests and for update itself.
 void muse_progress_format(const MuseProgressOptions *options, const MuseProgressStep *step, double tokens_per_second,
                           double eta_seconds, bool bar, int width, MuseStr *out);
 uint64_t muse_process_memory(void); // resident bytes of this process; 0 when unknown

@@ -64,32 +64,64 @@ static void append_rate(MuseStr *out, double per_second) {
   else muse_str_appendf(out, "%.2fM tok/s", per_second / 1e6);
 }
 
+// The parts of the line, in their order on it.
+typedef enum Part { BAR, STEP, LOSS, SMOOTHED, LEARNING_RATE, GRADIENT, RATE, MEMORY, ETA, N_PARTS } Part;
+
+static void append_part(MuseStr *s, Part part, const MuseProgressOptions *options, const MuseProgressStep *step,
+                        double tokens_per_second, double eta_seconds) {
+  double done = options->n_steps > 0 ? (double)step->step / (double)options->n_steps : 0;
+  int filled = (int)(done * BAR_CELLS);
+  if (s->len) muse_str_append(s, part == SMOOTHED || s->data[s->len - 1] == '%' ? " " : "  ");
+  switch (part) {
+  case BAR:
+    muse_str_append(s, "[");
+    for (int i = 0; i < BAR_CELLS; i++) muse_str_append(s, i < filled ? "#" : "-");
+    muse_str_appendf(s, "] %3d%%", (int)(100 * done));
+    break;
+  case STEP: muse_str_appendf(s, "step %lld/%lld", (long long)step->step, (long long)options->n_steps); break;
+  case LOSS: muse_str_appendf(s, "loss %.4f", step->loss); break;
+  case SMOOTHED: muse_str_appendf(s, "(%.4f)", step->smoothed_loss); break;
+  case LEARNING_RATE: muse_str_appendf(s, "lr %.2e", step->learning_rate); break;
+  case GRADIENT: muse_str_appendf(s, "grad %.3g", step->grad_norm); break;
+  case RATE: append_rate(s, tokens_per_second); break;
+  case MEMORY: muse_str_append_bytes(s, step->memory_bytes); break;
+  case ETA:
+    muse_str_append(s, "ETA ");
+    append_duration(s, eta_seconds);
+    break;
+  case N_PARTS: break;
+  }
+}
+
 void muse_progress_format(const MuseProgressOptions *options, const MuseProgressStep *step, double tokens_per_second,
                           double eta_seconds, bool bar, int width, MuseStr *out) {
+  static const Part dispensable[] = {MEMORY, GRADIENT, LEARNING_RATE, SMOOTHED, BAR, RATE, ETA}; // the first one first
+  bool shown[N_PARTS];
+  for (int part = 0; part < N_PARTS; part++) shown[part] = true;
+  shown[BAR] = bar;
+  shown[MEMORY] = step->memory_bytes > 0;
+  size_t n_dispensable = sizeof dispensable / sizeof *dispensable, room = width > 0 ? (size_t)width : 0;
   MuseStr s = {0};
-  double done = options->n_steps > 0 ? (double)step->step / (double)options->n_steps : 0;
-  if (bar) {
-    int filled = (int)(done * BAR_CELLS);
-    muse_str_append(&s, "[");
-    for (int i = 0; i < BAR_CELLS; i++) muse_str_append(&s, i < filled ? "#" : "-");
-    muse_str_appendf(&s, "] %3d%% ", (int)(100 * done));
+  for (size_t dropped = 0; dropped <= n_dispensable; dropped++) {
+    if (dropped) shown[dispensable[dropped - 1]] = false;
+    muse_str_clear(&s);
+    for (int part = 0; part < N_PARTS; part++)
+      if (shown[part]) append_part(&s, (Part)part, options, step, tokens_per_second, eta_seconds);
+    if (s.len <= room) break;
   }
-  muse_str_appendf(&s, "step %lld/%lld  loss %.4f (%.4f)  lr %.2e  grad %.3g  ", (long long)step->step,
-                   (long long)options->n_steps, step->loss, step->smoothed_loss, step->learning_rate, step->grad_norm);
-  append_rate(&s, tokens_per_second);
-  if (step->memory_bytes) {
-    muse_str_append(&s, "  ");
-    muse_str_append_bytes(&s, step->memory_bytes);
+  if (s.len > room) {
+    muse_str_clear(&s);
+    muse_str_appendf(&s, "step %lld/%lld loss %.2f", (long long)step->step, (long long)options->n_steps, step->loss);
   }
-  muse_str_append(&s, "  ETA ");
-  append_duration(&s, eta_seconds);
-  muse_str_append_n(out, s.data, s.len < (size_t)width ? s.len : (size_t)width);
+  muse_str_append_n(out, s.data, s.len < room ? s.len : room);
   muse_str_free(&s);
 }
 
+// The last column stays free: some terminals begin a new line when it is written. 79 where nobody says how wide it is.
 static int terminal_width(FILE *f) {
   struct winsize size;
-  return ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col - 1 : 119;
+  if (ioctl(fileno(f), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 79;
+  return size.ws_col > 1 ? size.ws_col - 1 : 1;
 }
 
 void muse_progress_update(MuseProgress *progress, const MuseProgressStep *step) {
@@ -109,7 +141,7 @@ void muse_progress_update(MuseProgress *progress, const MuseProgressStep *step) 
                        p->terminal ? terminal_width(p->options.out) : 1 << 16, &line);
   if (!p->terminal) {
     fprintf(p->options.out, "%s\n", muse_str_text(&line));
-  } else if (p->colour && line.len > BAR_CELLS + 2) {
+  } else if (p->colour && line.len > BAR_CELLS + 2 && line.data[0] == '[') {
     fprintf(p->options.out, "\r\033[K\033[32m%.*s\033[0m%s", BAR_CELLS + 2, line.data, line.data + BAR_CELLS + 2);
   } else {
     fprintf(p->options.out, "\r\033[K%s", muse_str_text(&line));

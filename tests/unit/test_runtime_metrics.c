@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <pty.h>
+#include <unistd.h>
 
 TestSuite(metrics, .init = scratch_setup, .fini = scratch_teardown);
 
@@ -106,8 +107,34 @@ Test(metrics, progress_line) {
   cr_expect_str_eq(muse_str_text(&s),
                    "step 50/200  loss 2.4312 (2.5000)  lr 1.50e-03  grad 1.25  12.3k tok/s  1.2 GB  ETA 3m05s");
   muse_str_clear(&s);
-  muse_progress_format(&o, &step, 12345, 185, true, 40, &s);
-  cr_expect_str_eq(muse_str_text(&s), "[#####---------------]  25% step 50/200 ");
+  static const struct { int width; const char *line; } at[] = {
+      {200, "[#####---------------]  25% step 50/200  loss 2.4312 (2.5000)  lr 1.50e-03  grad 1.25  12.3k tok/s  "
+            "1.2 GB  ETA 3m05s"},
+      {100, "[#####---------------]  25% step 50/200  loss 2.4312 (2.5000)  lr 1.50e-03  12.3k tok/s  ETA 3m05s"},
+      {79, "[#####---------------]  25% step 50/200  loss 2.4312  12.3k tok/s  ETA 3m05s"},
+      {60, "step 50/200  loss 2.4312  12.3k tok/s  ETA 3m05s"},
+      {40, "step 50/200  loss 2.4312  ETA 3m05s"},
+      {24, "step 50/200  loss 2.4312"},
+      {23, "step 50/200 loss 2.43"},
+      {20, "step 50/200 loss 2.4"},
+      {10, "step 50/20"},
+      {1, "s"},
+      {0, ""},
+  };
+  for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+    muse_str_clear(&s);
+    muse_progress_format(&o, &step, 12345, 185, true, at[i].width, &s);
+    cr_expect_str_eq(muse_str_text(&s), at[i].line);
+  }
+  // Whatever the numbers are.
+  step = (MuseProgressStep){.step = 150000000, .loss = 1e30, .smoothed_loss = -NAN, .learning_rate = INFINITY,
+                            .grad_norm = -1e300, .memory_bytes = UINT64_MAX};
+  o.n_steps = 1000000000;
+  for (int width = 0; width < 300; width++) {
+    muse_str_clear(&s);
+    muse_progress_format(&o, &step, 1e18, 1e8, width % 2, width, &s);
+    cr_expect_leq(s.len, (size_t)width);
+  }
   muse_str_free(&s);
 }
 
@@ -134,10 +161,11 @@ Test(metrics, plain_lines_without_a_terminal) {
   muse_str_free(&text);
 }
 
-// What a terminal gets for two steps.
-static void draw_on_terminal(const char *no_color, char *out, size_t size) {
-  int master, slave;
-  cr_assert_eq(openpty(&master, &slave, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = 100}), 0);
+// What a terminal of so many columns gets for two steps.
+static void draw_on_terminal(const char *no_color, unsigned short columns, char *out, size_t size) {
+  int master, slave, opened = openpty(&master, &slave, NULL, NULL, &(struct winsize){.ws_row = 24, .ws_col = columns});
+  if (opened != 0 && access("/dev/pts/ptmx", F_OK) != 0) cr_skip_test("there are no terminals: no devpts is mounted");
+  cr_assert_eq(opened, 0);
   setenv("TERM", "xterm", 1);
   setenv("NO_COLOR", no_color, 1);
   FILE *f = fdopen(slave, "w");
@@ -155,12 +183,28 @@ static void draw_on_terminal(const char *no_color, char *out, size_t size) {
 
 Test(metrics, a_bar_on_a_terminal) {
   char text[2000];
-  draw_on_terminal("", text, sizeof text);
+  draw_on_terminal("", 100, text, sizeof text);
   cr_expect_not_null(strstr(text, "\r\033[K\033[32m[##########----------]\033[0m  50% step 1/2  loss 5.5000"));
   cr_expect_not_null(strstr(text, "\r\033[Knote\r\n")); // the message takes the place of the bar
   cr_expect_not_null(strstr(text, "[####################]\033[0m 100% step 2/2"));
   cr_expect_eq(text[strlen(text) - 1], '\n');
-  draw_on_terminal("1", text, sizeof text);
+  draw_on_terminal("1", 100, text, sizeof text);
   cr_expect_not_null(strstr(text, "\r\033[K[##########----------]  50% step 1/2"));
   cr_expect_null(strstr(text, "\033[32m"));
+}
+
+Test(metrics, no_line_is_wider_than_the_terminal) {
+  for (unsigned short columns = 0; columns < 130; columns++) {
+    char text[2000];
+    draw_on_terminal("1", columns, text, sizeof text);
+    size_t most = columns == 0 ? 79 : columns == 1 ? 1 : columns - 1, longest = 0;
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+      if (strncmp(line, "\033[K", 3) == 0) line += 3;
+      if (strcmp(line, "note") != 0 && strlen(line) > longest) longest = strlen(line);
+    }
+    cr_expect(longest > 0 && longest <= most, "%d columns: %zu", columns, longest);
+  }
+  char text[2000];
+  draw_on_terminal("", 20, text, sizeof text);
+  cr_expect_not_null(strstr(text, "\r\033[Kstep 1/2 loss 5.50\r"));
 }
