@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """muse-data recipe: by flags, by a pipe, and on a terminal; what it refuses, and that it leaves nothing half-done."""
 import os
-import pty
 import random
 import re
 import select
@@ -257,7 +256,7 @@ class Recipe(programs.Scratch):
     def terminal(self, *script, env=None):
         """Waits for a text, then types, in turn. Returns the exit code (negative: the signal) and all that was shown."""
         path = program('muse-data')
-        child, terminal = pty.fork()
+        child, terminal = programs.fork_on_terminal()
         if child == 0:
             try:
                 os.chdir(self.dir)
