@@ -4,6 +4,7 @@
 #include "corpus/encoding.h"
 #include "corpus/json_line.h"
 #include "corpus/unpack.h"
+#include "ir/base/io.h"
 #include "ir/base/vec.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ struct MuseDocuments {
   MuseParquet *parquet;
   MuseUnpack *stream;
   bool ended;
+  int shortage;       // errno of a read that failed for a reason that is not the file's; 0: none
   MuseStr buffer;     // bytes that were read and not used, from `at` on
   size_t at;
   uint64_t line;      // number of the current one
@@ -68,8 +70,8 @@ MuseStatus muse_documents_open(const char *path, MuseFileKind kind, const MuseDo
     if (status == MUSE_OK)
       status = muse_parquet_select(d->parquet, form->record->columns, form->record->n_columns, diag);
   } else if (!(d->stream = muse_unpack_open(path))) {
-    status = muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", path,
-                        errno == EINVAL ? "it is no regular file" : strerror(errno));
+    status = errno == EINVAL ? muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': it is no regular file", path)
+                             : muse_io_error(diag, "read", path, errno);
   }
   if (status == MUSE_OK) *out_documents = d;
   else muse_documents_close(d);
@@ -95,6 +97,7 @@ static MuseDocumentVerdict read_more(MuseDocuments *d) {
     return MUSE_DOCUMENT_OK;
   }
   d->ended = true;
+  if (n == MUSE_UNPACK_UNREADABLE && muse_is_shortage(errno)) d->shortage = errno;
   return n == 0 ? MUSE_DOCUMENT_END : n == MUSE_UNPACK_DAMAGED ? MUSE_DOCUMENT_DAMAGED : MUSE_DOCUMENT_UNREADABLE;
 }
 
@@ -216,10 +219,11 @@ MuseStatus muse_documents_next(MuseDocuments *d, MuseStr *out_text, MuseDocument
   if (d->kind == MUSE_FILE_TEXT) {
     *out_verdict = next_text(d, out_text);
     if (*out_verdict != MUSE_DOCUMENT_OK) muse_str_clear(&d->buffer);
-    return MUSE_OK;
+    return d->shortage ? muse_io_error(diag, "read", d->path, d->shortage) : MUSE_OK;
   }
   if (d->kind == MUSE_FILE_JSONL) MUSE_TRY(next_json(d, out_text, out_verdict, diag));
   else MUSE_TRY(next_row(d, out_text, out_verdict, diag));
+  if (d->shortage) return muse_io_error(diag, "read", d->path, d->shortage);
   if (*out_verdict != MUSE_DOCUMENT_OK) return MUSE_OK;
   if (out_text->len == 0) *out_verdict = MUSE_DOCUMENT_EMPTY;
   else if (out_text->len > d->form->max_bytes) *out_verdict = MUSE_DOCUMENT_TOO_LARGE;

@@ -37,12 +37,13 @@ typedef struct MuseDocumentForm {
 typedef struct MuseDocuments MuseDocuments;
 
 // `form` must live as long as the reader. MUSE_ERR_INPUT: the file cannot be opened, or is no sound Parquet file with
-// the columns of the form.
+// the columns of the form. MUSE_ERR_FAILED: the reason is not the file's (muse_is_shortage), or an I/O error.
 MuseStatus muse_documents_open(const char *path, MuseFileKind kind, const MuseDocumentForm *form,
                                MuseDocuments **out_documents, MuseDiag *diag);
 void muse_documents_close(MuseDocuments *documents); // NULL is allowed
 // The next document: its text, valid UTF-8 without NUL, replaces *out_text when the verdict is OK. Fails where a file
-// is damaged so that nothing after it can be read, or where the first line of a JSONL file lacks a column.
+// is damaged so that nothing after it can be read, or where the first line of a JSONL file lacks a column, or in a
+// shortage (muse_is_shortage).
 MuseStatus muse_documents_next(MuseDocuments *documents, MuseStr *out_text, MuseDocumentVerdict *out_verdict,
                                MuseDiag *diag);
 

@@ -4,6 +4,7 @@
 #include "ir/base/io.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,7 @@ static MuseStatus list_cached(const MuseDataset *set, const char *root, const ch
   muse_str_appendf(&folder, "%s/%s", root, below);
   DIR *dir = depth < 16 ? opendir(folder.data) : NULL;
   MuseStatus status = MUSE_OK;
+  if (depth < 16 && !dir && muse_is_shortage(errno)) status = muse_io_error(diag, "read", folder.data, errno);
   for (struct dirent *e; dir && status == MUSE_OK && (e = readdir(dir));) {
     MuseStr path = {0}, full = {0};
     char target[4096];

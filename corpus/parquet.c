@@ -4,6 +4,7 @@
 
 #include "corpus/parquet_column.h"
 #include "corpus/thrift.h"
+#include "ir/base/io.h"
 #include "ir/base/str.h"
 #include "ir/base/vec.h"
 
@@ -170,7 +171,7 @@ MuseStatus muse_parquet_open(const char *path, MuseParquet **out_file, MuseDiag 
   if (f->fd < 0 || fstat(f->fd, &st) != 0) {
     int code = errno;
     muse_parquet_close(f);
-    return muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", path, strerror(code));
+    return muse_io_error(diag, "read", path, code);
   }
   if (!S_ISREG(st.st_mode)) {
     muse_parquet_close(f);

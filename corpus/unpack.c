@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum { IN_BYTES = 1 << 17 };
 
@@ -53,9 +54,11 @@ MuseUnpack *muse_unpack_open(const char *path) {
 }
 
 static int64_t read_gz(MuseUnpack *u, void *out, size_t n) {
+  errno = 0;
   int got = gzread(u->gz, out, n > 1 << 30 ? 1u << 30 : (unsigned)n), error;
   gzerror(u->gz, &error);
-  if (error == Z_ERRNO) return MUSE_UNPACK_UNREADABLE;
+  if (error == Z_MEM_ERROR) errno = ENOMEM;
+  if (error == Z_ERRNO || error == Z_MEM_ERROR) return MUSE_UNPACK_UNREADABLE;
   if (got < 0 || (error != Z_OK && error != Z_STREAM_END)) return MUSE_UNPACK_DAMAGED;
   return got;
 }
@@ -72,7 +75,11 @@ static int64_t read_zstd(MuseUnpack *u, void *out, size_t n) {
     }
     if (u->ended && !u->frame_open) return 0;
     size_t before = u->in.pos, result = ZSTD_decompressStream(u->zstd, &o, &u->in);
-    if (ZSTD_isError(result)) return MUSE_UNPACK_DAMAGED;
+    if (ZSTD_isError(result)) {
+      if (ZSTD_getErrorCode(result) != ZSTD_error_memory_allocation) return MUSE_UNPACK_DAMAGED;
+      errno = ENOMEM;
+      return MUSE_UNPACK_UNREADABLE;
+    }
     u->frame_open = result != 0;
     if (u->ended && u->frame_open && o.pos == 0 && u->in.pos == before) return MUSE_UNPACK_DAMAGED; // cut
   }

@@ -9,7 +9,7 @@
 // bounded (zstd: windows of at most 128 MiB).
 typedef struct MuseUnpack MuseUnpack;
 
-enum { MUSE_UNPACK_UNREADABLE = -1, MUSE_UNPACK_DAMAGED = -2 };
+enum { MUSE_UNPACK_UNREADABLE = -1, MUSE_UNPACK_DAMAGED = -2 }; // UNREADABLE: errno says why
 
 MuseUnpack *muse_unpack_open(const char *path); // NULL: unreadable or no regular file, errno says why
 // Number of bytes, at least 1; 0 at the end; or one of the negative values.

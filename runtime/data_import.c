@@ -329,7 +329,11 @@ static MuseStatus import_to(Import *im, MuseDiag *diag) {
     status = run_import(im, diag);
     for (Side side = TRAIN; side < N_SIDES; side++)
       if (im->open[side]) muse_shard_abort(&im->shards[side]);
-    if (status != MUSE_OK) muse_remove_tree(im->folder.data, NULL);
+    if (status != MUSE_OK) {
+      if (im->lock >= 0) close(im->lock); // what failed may have been for want of file descriptors
+      im->lock = -1;
+      muse_remove_tree(im->folder.data, NULL);
+    }
   }
   muse_arena_destroy(arena);
   return status;

@@ -13,6 +13,7 @@
 #include "runtime/tokenizer.h"
 #include "runtime/tokens.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ typedef struct Job {
   MuseTokenizeProgress progress; // with all that is written
   MuseTokenizeProgress whole;    // as it was after the last whole slot
   bool full;                     // max_tokens reached
+  bool write_failed;             // what is written may not be all that the journal would say
   MuseTokenizeJournal *journal;
   double last_shown, last_saved;
 } Job;
@@ -74,6 +76,7 @@ static void tokenize_slot(const Job *job, Slot *slot) {
   MuseStr text = slot->text;
   slot->text = (MuseStr){0};
   slot->verdict = slot->path ? muse_text_read(slot->path, SLOT_BYTES, &text) : MUSE_TEXT_OK;
+  if (slot->verdict == MUSE_TEXT_SHORTAGE) slot->status = muse_io_error(slot->diag, "read", slot->path, errno);
   slot->bytes = text.len;
   if (slot->verdict == MUSE_TEXT_OK) {
     slot->hash = muse_hash128(text.data, text.len);
@@ -173,6 +176,7 @@ static MuseStatus write_large(Job *job, const char *path, MuseTextVerdict *out_v
   *out_verdict = muse_text_stream(path, limit, hash_piece, &large);
   MuseHash hash = muse_hasher_finish(large.hasher);
   if (*out_verdict == MUSE_TEXT_STOPPED) return MUSE_ERR_STOPPED;
+  if (*out_verdict == MUSE_TEXT_SHORTAGE) return muse_io_error(diag, "read", path, errno);
   if (*out_verdict != MUSE_TEXT_OK) return MUSE_OK;
   if (is_duplicate(job, hash)) {
     job->progress.n_duplicates++;
@@ -180,32 +184,37 @@ static MuseStatus write_large(Job *job, const char *path, MuseTextVerdict *out_v
   }
   large.encoder = muse_encoder_create(job->tokenizer);
   MuseTextVerdict second = muse_text_stream(path, limit, append_piece, &large);
+  int code = errno;
   if (second == MUSE_TEXT_OK && !write_piece(&large, "", 0, true)) second = MUSE_TEXT_STOPPED;
   muse_encoder_destroy(large.encoder);
   muse_vec_free(&large.ids);
   if (large.status != MUSE_OK) return tell_file(path, large.status, diag);
   if (second == MUSE_TEXT_STOPPED) return MUSE_ERR_STOPPED; // by a signal: this document does not count
+  if (second == MUSE_TEXT_SHORTAGE) {
+    *out_verdict = second;
+    return muse_io_error(diag, "read", path, code);
+  }
   if (second != MUSE_TEXT_OK)
     return muse_error(diag, MUSE_ERR_FAILED, "'%s' changed while it was read; run again", path);
   return end_document(job, large.n_tokens, large.n_bytes, diag);
 }
 
 static MuseStatus write_slot(Job *job, Slot *slot, MuseDiag *diag) {
-  MuseTextVerdict verdict = slot->verdict;
   job->progress.n_files++;
   if (slot->status != MUSE_OK) {
     muse_error(diag, slot->status, "%s", muse_diag_message(slot->diag, 0));
+    if (slot->verdict == MUSE_TEXT_SHORTAGE) return slot->status;
     return tell_file(slot->path ? slot->path : "a line of a JSONL file", slot->status, diag);
   }
-  if (verdict == MUSE_TEXT_TOO_LARGE) {
-    MUSE_TRY(write_large(job, slot->path, &verdict, diag));
-  } else if (verdict == MUSE_TEXT_OK && is_duplicate(job, slot->hash)) {
+  if (slot->verdict == MUSE_TEXT_TOO_LARGE) {
+    MUSE_TRY(write_large(job, slot->path, &slot->verdict, diag));
+  } else if (slot->verdict == MUSE_TEXT_OK && is_duplicate(job, slot->hash)) {
     job->progress.n_duplicates++;
-  } else if (verdict == MUSE_TEXT_OK) {
+  } else if (slot->verdict == MUSE_TEXT_OK) {
     MUSE_TRY(muse_tokens_writer_append(job->writer, slot->ids.data, (int64_t)slot->ids.len, diag));
     MUSE_TRY(end_document(job, slot->ids.len, slot->bytes, diag));
   }
-  job->progress.n_verdicts[verdict]++;
+  job->progress.n_verdicts[slot->verdict]++;
   return MUSE_OK;
 }
 
@@ -250,6 +259,7 @@ static MuseStatus write_oldest(Job *job, MuseDiag *diag) {
   if (status == MUSE_OK && !job->full) {
     status = write_slot(job, slot, diag);
     if (status == MUSE_OK) status = end_slot(job, slot, diag);
+    job->write_failed = status != MUSE_OK && status != MUSE_ERR_STOPPED && slot->verdict != MUSE_TEXT_SHORTAGE;
   }
   free(slot->path);
   slot->path = NULL;
@@ -493,15 +503,16 @@ static MuseStatus go_on(Job *job, const char *request, MuseDiag *diag) {
   static const char *const others = "with other options or inputs, another tokenizer or another version of MUSE";
   static const char *const damaged = "what is there is damaged";
   job->seen.max = MAX_KNOWN_DOCUMENTS;
-  switch (muse_tokenize_journal_load(job->journal, request, &job->whole, &job->seen)) {
+  switch (muse_tokenize_journal_load(job->journal, request, &job->whole, &job->seen, diag)) {
   case MUSE_JOURNAL_NONE: return begin_anew(job, request, NULL, diag);
   case MUSE_JOURNAL_OTHER: return begin_anew(job, request, others, diag);
   case MUSE_JOURNAL_DAMAGED: return begin_anew(job, request, damaged, diag);
+  case MUSE_JOURNAL_SHORTAGE: return MUSE_ERR_FAILED;
   case MUSE_JOURNAL_FOUND: break;
   }
   MuseStatus status = open_writer(job, &job->whole.tokens, NULL);
   if (status == MUSE_ERR_DATA) return begin_anew(job, request, damaged, diag);
-  if (status != MUSE_OK) return open_writer(job, &job->whole.tokens, diag); // says why
+  if (status != MUSE_OK) MUSE_TRY(open_writer(job, &job->whole.tokens, diag)); // says why
   job->progress = job->whole;
   job->to_pass = job->whole.files;
   check_full(job);
@@ -541,6 +552,9 @@ static MuseStatus tokenize(Job *job, FILE *out, MuseDiag *diag) {
   MuseStatus status = write_all(job, request.data, diag);
   muse_str_free(&request);
   if (status == MUSE_ERR_STOPPED) return tell_stopped(job, diag);
+  // Nothing is wrong with what was written before an input could not be read.
+  bool sound = job->writer && !job->write_failed && job->whole.tokens.n_documents > 0;
+  if (status == MUSE_ERR_FAILED && sound) (void)save(job, NULL);
   if (status == MUSE_OK && job->progress.tokens.n_documents == 0) status = tell_no_text(job, diag);
   if (status == MUSE_OK) status = save(job, diag); // a crash from here on is mended by the same command
   if (status == MUSE_OK) status = keep_tokenizer(job, diag);

@@ -180,8 +180,10 @@ static bool add_piece(void *user, const char *text, size_t n) {
 static MuseStatus add_file(void *user, const char *path, MuseDiag *diag) {
   Sample *s = user;
   // A file that turns out not to be text must leave nothing in the sample.
-  if (muse_text_stream(path, UINT64_MAX, NULL, NULL) != MUSE_TEXT_OK) return MUSE_OK;
-  (void)muse_text_stream(path, UINT64_MAX, add_piece, s);
+  MuseTextVerdict verdict = muse_text_stream(path, UINT64_MAX, NULL, NULL);
+  if (verdict == MUSE_TEXT_OK) verdict = muse_text_stream(path, UINT64_MAX, add_piece, s);
+  else if (verdict != MUSE_TEXT_SHORTAGE) return MUSE_OK;
+  if (verdict == MUSE_TEXT_SHORTAGE) return muse_io_error(diag, "read", path, errno);
   add_line(s, muse_str_text(&s->open), s->open.len);
   muse_str_clear(&s->open);
   return MUSE_OK;

@@ -1,6 +1,8 @@
 // Read-only file mappings for the readers of tensors and tokens.
 #include "runtime/mapped_file.h"
 
+#include "ir/base/io.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -16,6 +18,7 @@ MuseStatus muse_map_file(const char *path, MuseMappedFile *out_file, MuseDiag *d
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     int error = errno;
+    if (muse_is_shortage(error)) return muse_io_error(diag, "open", path, error);
     return muse_error(diag, error == ENOENT || error == ENOTDIR ? MUSE_ERR_INPUT : MUSE_ERR_FAILED,
                       "cannot open '%s': %s", path, strerror(error));
   }

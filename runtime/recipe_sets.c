@@ -1,6 +1,7 @@
 // Finds the token sets of a folder, and mixes them.
 #include "runtime/recipe.h"
 
+#include "ir/base/io.h"
 #include "runtime/metrics.h"
 #include "runtime/tokens.h"
 
@@ -70,12 +71,17 @@ static void leave_out(MuseStr *out, const char *path, const char *why) {
 }
 
 // `path` as training takes it; `train` is the set in it whose tokens are counted.
-static void add_set(MuseFoundSets *found, const char *path, const char *train, MuseStr *left_out) {
+static MuseStatus add_set(MuseFoundSets *found, const char *path, const char *train, MuseStr *left_out,
+                          MuseDiag *diag) {
   MuseDiag *quiet = muse_diag_create();
   MuseTokens *tokens;
+  MuseStatus status = MUSE_OK;
+  errno = 0;
   if (muse_tokens_open(train, &tokens, quiet) != MUSE_OK) {
+    bool shortage = muse_is_shortage(errno);
     const char *why = muse_diag_message(quiet, 0);
-    leave_out(left_out, path, why ? why : "unreadable");
+    if (shortage) status = muse_error(diag, MUSE_ERR_FAILED, "%s", why ? why : "there are too few files or memory");
+    else leave_out(left_out, path, why ? why : "unreadable");
   } else {
     const MuseTokensInfo *info = muse_tokens_info(tokens);
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -97,25 +103,29 @@ static void add_set(MuseFoundSets *found, const char *path, const char *train, M
     muse_tokens_close(tokens);
   }
   muse_diag_destroy(quiet);
+  return status;
 }
 
-static void walk(MuseFoundSets *found, const char *dir, bool inner, MuseStr *left_out) {
+// A folder that cannot be read is passed over, but for a reason that is not the folder's.
+static MuseStatus walk(MuseFoundSets *found, const char *dir, bool inner, MuseStr *left_out, MuseDiag *diag) {
   struct dirent **entries;
   int n = scandir(dir, &entries, NULL, alphasort);
+  if (n < 0 && muse_is_shortage(errno)) return muse_io_error(diag, "read", dir, errno);
+  MuseStatus status = MUSE_OK;
   for (int i = 0; i < n; i++) {
     const char *name = entries[i]->d_name;
     MuseStr path = {0}, train = {0};
     struct stat st;
     muse_str_appendf(&path, "%s/%s", dir, name);
     muse_str_appendf(&train, "%s/train", path.data);
-    if (!is_plain(name) || stat(path.data, &st) != 0) {
+    if (status != MUSE_OK || !is_plain(name) || stat(path.data, &st) != 0) {
       // nobody's
     } else if (S_ISDIR(st.st_mode)) {
-      if (muse_tokens_exist(train.data)) add_set(found, path.data, train.data, left_out);
-      else if (!inner) walk(found, path.data, true, left_out);
+      if (muse_tokens_exist(train.data)) status = add_set(found, path.data, train.data, left_out, diag);
+      else if (!inner) status = walk(found, path.data, true, left_out, diag);
     } else if (muse_str_ends_with(name, ".idx")) {
       path.data[path.len - 4] = 0;
-      if (muse_tokens_exist(path.data)) add_set(found, path.data, path.data, left_out);
+      if (muse_tokens_exist(path.data)) status = add_set(found, path.data, path.data, left_out, diag);
       else leave_out(left_out, path.data, "its .bin is missing");
     }
     muse_str_free(&path);
@@ -123,6 +133,7 @@ static void walk(MuseFoundSets *found, const char *dir, bool inner, MuseStr *lef
     free(entries[i]);
   }
   if (n >= 0) free(entries);
+  return status;
 }
 
 static void free_set(MuseFoundSet *s) {
@@ -161,7 +172,7 @@ MuseStatus muse_recipe_find_sets(const char *dir, MuseFoundSets *found, MuseStr 
                       "there is no folder '%s'; make token sets with 'make data-lite' or muse-data tokenize, or name "
                       "another folder with --data",
                       dir);
-  walk(found, dir, false, left_out);
+  MUSE_TRY(walk(found, dir, false, left_out, diag));
   keep_one_tokenizer(found, left_out);
   if (found->n > 0) return MUSE_OK;
   return muse_error(diag, MUSE_ERR_INPUT,

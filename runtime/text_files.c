@@ -2,6 +2,7 @@
 #include "runtime/text_files.h"
 
 #include "corpus/unpack.h"
+#include "ir/base/io.h"
 #include "ir/base/vec.h"
 #include "runtime/tokenizer.h"
 
@@ -56,6 +57,9 @@ static bool check_text(Utf8Check *c, const unsigned char *p, size_t n) {
   return true;
 }
 
+// After a call that failed for the reason in errno.
+static MuseTextVerdict not_read(void) { return muse_is_shortage(errno) ? MUSE_TEXT_SHORTAGE : MUSE_TEXT_UNREADABLE; }
+
 static MuseTextVerdict stream(MuseUnpack *file, uint64_t max_bytes, bool (*piece)(void *, const char *, size_t),
                               void *user) {
   char buffer[PIECE_BYTES];
@@ -63,7 +67,7 @@ static MuseTextVerdict stream(MuseUnpack *file, uint64_t max_bytes, bool (*piece
   uint64_t total = 0;
   for (;;) {
     int64_t n = muse_unpack_read(file, buffer, sizeof buffer);
-    if (n == MUSE_UNPACK_UNREADABLE) return MUSE_TEXT_UNREADABLE;
+    if (n == MUSE_UNPACK_UNREADABLE) return not_read();
     if (n < 0) return MUSE_TEXT_DAMAGED;
     if (n == 0) break;
     total += (uint64_t)n;
@@ -78,9 +82,11 @@ static MuseTextVerdict stream(MuseUnpack *file, uint64_t max_bytes, bool (*piece
 MuseTextVerdict muse_text_stream(const char *path, uint64_t max_bytes,
                                  bool (*piece)(void *user, const char *text, size_t n), void *user) {
   MuseUnpack *file = muse_unpack_open(path);
-  if (!file) return MUSE_TEXT_UNREADABLE;
+  if (!file) return not_read();
   MuseTextVerdict verdict = stream(file, max_bytes, piece, user);
+  int code = errno;
   muse_unpack_close(file);
+  errno = code;
   return verdict;
 }
 
@@ -117,38 +123,44 @@ static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const 
 
 typedef MUSE_VEC(char *) Names;
 
-// Sorted names of a folder; false when it cannot be read.
+// Sorted names of a folder; false, with errno, when it cannot be read to its end.
 static bool list_folder(const char *path, Names *out_names) {
   DIR *dir = opendir(path);
   if (!dir) return false;
-  for (struct dirent *e; (e = readdir(dir));) {
+  for (struct dirent *e; errno = 0, (e = readdir(dir));) {
     if (e->d_name[0] == '.') continue;
     char *name = strdup(e->d_name);
     if (!name) muse_out_of_memory(256);
     muse_vec_push(out_names, name);
   }
+  int code = errno;
   closedir(dir);
   if (out_names->len) qsort(out_names->data, out_names->len, sizeof *out_names->data, by_bytes);
-  return true;
+  errno = code;
+  return code == 0;
 }
 
 static MuseStatus walk_folder(const Walk *w, const char *path, int depth);
 
 static MuseStatus visit(const Walk *w, const char *path, const char *name, int depth) {
   struct stat st;
-  if (lstat(path, &st) != 0) return MUSE_OK; // removed while we walk
+  if (lstat(path, &st) != 0) // removed while we walk
+    return muse_is_shortage(errno) ? muse_io_error(w->diag, "read", path, errno) : MUSE_OK;
   if (S_ISDIR(st.st_mode)) return walk_folder(w, path, depth + 1);
   return S_ISREG(st.st_mode) && has_ending(w, name) ? w->found(w->user, path, w->diag) : MUSE_OK;
 }
 
 static MuseStatus walk_folder(const Walk *w, const char *path, int depth) {
   Names names = {0};
-  if (depth > MAX_FOLDER_DEPTH || !list_folder(path, &names)) {
-    muse_warning_at(w->diag, (MuseLoc){0}, "the folder '%s' is left out: %s", path,
-                    depth > MAX_FOLDER_DEPTH ? "it lies too deep" : strerror(errno));
-    return MUSE_OK;
-  }
   MuseStatus status = MUSE_OK;
+  if (depth > MAX_FOLDER_DEPTH) {
+    muse_warning_at(w->diag, (MuseLoc){0}, "the folder '%s' is left out: it lies too deep", path);
+  } else if (!list_folder(path, &names)) {
+    if (muse_is_shortage(errno)) status = muse_io_error(w->diag, "read", path, errno);
+    else
+      muse_warning_at(w->diag, (MuseLoc){0}, "the folder '%s' is left out%s: %s", path,
+                      names.len ? " in part" : "", strerror(errno));
+  }
   for (size_t i = 0; i < names.len; i++) {
     if (status == MUSE_OK) {
       MuseStr child = {0};
@@ -168,8 +180,7 @@ MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings
   Walk w = {endings, found, user, diag};
   struct stat st;
   for (int i = 0; i < paths->len; i++) {
-    if (stat(paths->data[i], &st) != 0)
-      return muse_error(diag, MUSE_ERR_INPUT, "cannot read '%s': %s", paths->data[i], strerror(errno));
+    if (stat(paths->data[i], &st) != 0) return muse_io_error(diag, "read", paths->data[i], errno);
   }
   for (int i = 0; i < paths->len; i++) {
     // A path of the command line is taken as it is, a link or not, whatever its name.

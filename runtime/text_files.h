@@ -19,7 +19,8 @@ typedef enum MuseTextVerdict {
   MUSE_TEXT_TOO_LARGE,  // longer than the limit of the call
   MUSE_TEXT_NO_JSON,    // of JSONL files: a line that is no JSON object
   MUSE_TEXT_STOPPED,    // the callback returned false
-  MUSE_N_TEXT_VERDICTS
+  MUSE_TEXT_SHORTAGE,   // not read for a reason that is not the file's (muse_is_shortage), which errno holds
+  MUSE_N_TEXT_VERDICTS = MUSE_TEXT_SHORTAGE // of a file
 } MuseTextVerdict;
 
 const char *muse_text_verdict_name(MuseTextVerdict verdict); // "not UTF-8 text"
@@ -36,6 +37,8 @@ MuseTextVerdict muse_text_read(const char *path, uint64_t max_bytes, MuseStr *ou
 // a dot are left out. `endings` (may be empty): only names with one of these endings, which may be followed by ".gz" or
 // ".zst".
 // Stops when `found` returns another status than MUSE_OK, and returns that. MUSE_ERR_INPUT when a path does not exist.
+// A folder that cannot be read is left out with a warning; in a shortage (muse_is_shortage) the walk ends with
+// MUSE_ERR_FAILED.
 MuseStatus muse_text_walk(const MuseTextList *paths, const MuseTextList *endings,
                           MuseStatus (*found)(void *user, const char *path, MuseDiag *diag), void *user,
                           MuseDiag *diag);

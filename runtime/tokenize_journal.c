@@ -60,7 +60,7 @@ static MuseStatus lock_folder(MuseTokenizeJournal *j, const char *output, MuseDi
     j->lock = open(j->folder.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (j->lock < 0 && errno == ENOENT) continue;
     if (j->lock < 0)
-      return muse_error(diag, MUSE_ERR_INPUT, "cannot open the folder '%s': %s", j->folder.data, strerror(errno));
+      return muse_io_error(diag, "open the folder", j->folder.data, errno);
     // File systems without locks are trusted to have one user.
     if (flock(j->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       return muse_error(diag, MUSE_ERR_INPUT, "another muse-data makes '%s'; wait for it, or take another -o", output);
@@ -97,7 +97,7 @@ MuseStatus muse_tokenize_journal_open(const char *output, MuseTokenizeJournal **
   append_path(j, "journal.json", &j->path);
   MuseStatus status = lock_folder(j, output, diag);
   if (status == MUSE_OK && !(j->seen = open_seen(j)))
-    status = muse_error(diag, MUSE_ERR_INPUT, "cannot write in '%s': %s", j->folder.data, strerror(errno));
+    status = muse_io_error(diag, "write in", j->folder.data, errno);
   if (status == MUSE_OK) *out_journal = j;
   else muse_tokenize_journal_close(j, true);
   return status;
@@ -170,7 +170,7 @@ static bool load_seen(MuseTokenizeJournal *j, uint64_t n, MuseHash expected, Mus
 }
 
 MuseJournalVerdict muse_tokenize_journal_load(MuseTokenizeJournal *j, const char *request,
-                                              MuseTokenizeProgress *out_progress, MuseSeen *seen) {
+                                              MuseTokenizeProgress *out_progress, MuseSeen *seen, MuseDiag *diag) {
   MuseStr text = {0};
   MuseHash seen_hash;
   append_path(j, "idx", &text);
@@ -182,9 +182,15 @@ MuseJournalVerdict muse_tokenize_journal_load(MuseTokenizeJournal *j, const char
     return MUSE_JOURNAL_NONE;
   }
   MuseJournalVerdict verdict = MUSE_JOURNAL_DAMAGED;
-  json_t *root = muse_read_file(j->path.data, MAX_JOURNAL_BYTES, &text, NULL) == MUSE_OK
-                     ? json_loadb(muse_str_text(&text), text.len, JSON_REJECT_DUPLICATES, NULL)
-                     : NULL;
+  json_t *root = NULL;
+  if (muse_read_file(j->path.data, MAX_JOURNAL_BYTES, &text, NULL) == MUSE_OK) {
+    root = json_loadb(muse_str_text(&text), text.len, JSON_REJECT_DUPLICATES, NULL);
+  } else if (muse_is_shortage(errno)) { // who starts over now loses what is there
+    muse_io_error(diag, "read", j->path.data, errno);
+    muse_str_free(&text);
+    j->saved = true;
+    return MUSE_JOURNAL_SHORTAGE;
+  }
   MuseHash wanted = muse_hash128(request, strlen(request)), begun;
   uint64_t format;
   *out_progress = (MuseTokenizeProgress){0};

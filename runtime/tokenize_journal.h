@@ -26,6 +26,7 @@ typedef enum MuseJournalVerdict {
   MUSE_JOURNAL_FOUND,
   MUSE_JOURNAL_OTHER,   // something was begun, by another request
   MUSE_JOURNAL_DAMAGED,
+  MUSE_JOURNAL_SHORTAGE, // it cannot be read now (muse_is_shortage), which diag says
 } MuseJournalVerdict;
 
 // Takes the folder of a token set, making it when it is not there; MUSE_ERR_INPUT while another process has it.
@@ -34,7 +35,7 @@ const char *muse_tokenize_journal_folder(const MuseTokenizeJournal *journal);
 // What was begun for this request, a text that stands for everything but the inputs that decides the result. When it is
 // FOUND, *seen gets the documents of the duplicate check.
 MuseJournalVerdict muse_tokenize_journal_load(MuseTokenizeJournal *journal, const char *request,
-                                              MuseTokenizeProgress *out_progress, MuseSeen *seen);
+                                              MuseTokenizeProgress *out_progress, MuseSeen *seen, MuseDiag *diag);
 // Forgets what is there, and starts for this request.
 MuseStatus muse_tokenize_journal_start(MuseTokenizeJournal *journal, const char *request, MuseDiag *diag);
 // A document for the duplicate check; it reaches the disk with the next save whose n_seen counts it.

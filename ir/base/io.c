@@ -28,8 +28,16 @@ static MuseStatus status_of_errno(int code) {
   }
 }
 
-static MuseStatus io_error(MuseDiag *diag, const char *action, const char *path, int code) {
-  return muse_error(diag, status_of_errno(code), "cannot %s '%s': %s", action, path, strerror(code));
+bool muse_is_shortage(int code) { return code == EMFILE || code == ENFILE || code == ENOMEM; }
+
+MuseStatus muse_io_error(MuseDiag *diag, const char *action, const char *path, int code) {
+  const char *way_out = code == EMFILE   ? "; raise the limit of open files (ulimit -n) and run the same command again"
+                        : code == ENFILE ? "; close other programs and run the same command again"
+                        : code == ENOMEM ? "; free memory and run the same command again"
+                                         : "";
+  muse_error(diag, status_of_errno(code), "cannot %s '%s': %s%s", action, path, strerror(code), way_out);
+  errno = code;
+  return status_of_errno(code);
 }
 
 static char *duplicate(const char *text) {
@@ -41,11 +49,11 @@ static char *duplicate(const char *text) {
 // Opens a regular file for reading. O_NONBLOCK so that a pipe is refused instead of waited for.
 static MuseStatus open_regular(const char *path, int *out_fd, struct stat *out_info, MuseDiag *diag) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return io_error(diag, "read", path, errno);
+  if (fd < 0) return muse_io_error(diag, "read", path, errno);
   if (fstat(fd, out_info) != 0) {
     int code = errno;
     close(fd);
-    return io_error(diag, "read", path, code);
+    return muse_io_error(diag, "read", path, code);
   }
   if (!S_ISREG(out_info->st_mode)) {
     close(fd);
@@ -67,7 +75,7 @@ static MuseStatus read_all(int fd, const char *path, uint64_t max_bytes, MuseStr
   for (;;) {
     ssize_t n = read(fd, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io_error(diag, "read", path, errno);
+    if (n < 0) return muse_io_error(diag, "read", path, errno);
     if (n == 0) return MUSE_OK;
     if ((uint64_t)n > max_bytes - out->len) return error_too_large(path, max_bytes, diag);
     muse_str_append_n(out, buffer, (size_t)n);
@@ -95,11 +103,11 @@ MuseStatus muse_read_file(const char *path, uint64_t max_bytes, MuseStr *out, Mu
 
 MuseStatus muse_sync_dir(const char *path, MuseDiag *diag) {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return io_error(diag, "open the directory", path, errno);
+  if (fd < 0) return muse_io_error(diag, "open the directory", path, errno);
   int code = fsync(fd) == 0 ? 0 : errno;
   close(fd);
   // Some file systems cannot sync a directory and say EINVAL; there is nothing better to do there.
-  return code == 0 || code == EINVAL ? MUSE_OK : io_error(diag, "sync the directory", path, code);
+  return code == 0 || code == EINVAL ? MUSE_OK : muse_io_error(diag, "sync the directory", path, code);
 }
 
 static MuseStatus sync_parent(const char *path, MuseDiag *diag) {
@@ -138,7 +146,7 @@ MuseStatus muse_atomic_open(const char *path, MuseAtomicFile *out, MuseDiag *dia
   int fd = exists && !S_ISREG(info.st_mode) ? open(path, O_WRONLY | O_CLOEXEC) : open_temporary(f.path, &f.temporary);
   if (fd >= 0) f.file = fdopen(fd, "wb");
   if (!f.file) {
-    MuseStatus status = io_error(diag, "write", path, errno);
+    MuseStatus status = muse_io_error(diag, "write", path, errno);
     if (fd >= 0) close(fd);
     muse_atomic_abort(&f);
     return status;
@@ -159,7 +167,7 @@ MuseStatus muse_atomic_open_kept(const char *path, const char *temporary, MuseAt
   int fd = open(temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd >= 0) f.file = fdopen(fd, "r+b");
   if (!f.file) {
-    MuseStatus status = io_error(diag, "write", temporary, errno);
+    MuseStatus status = muse_io_error(diag, "write", temporary, errno);
     if (fd >= 0) close(fd);
     muse_atomic_abort(&f);
     return status;
@@ -188,7 +196,7 @@ MuseStatus muse_atomic_finish(MuseAtomicFile *f, MuseDiag *diag) {
   if (code == 0 && f->temporary && rename(f->temporary, f->path) != 0) code = errno;
   MuseStatus status = MUSE_OK;
   if (code != 0) {
-    status = io_error(diag, "write", f->path, code);
+    status = muse_io_error(diag, "write", f->path, code);
   } else if (f->temporary) {
     free(f->temporary);
     f->temporary = NULL;
@@ -202,7 +210,7 @@ MuseStatus muse_write_file_atomic(const char *path, const void *data, size_t byt
   MuseAtomicFile f;
   MUSE_TRY(muse_atomic_open(path, &f, diag));
   if (bytes && fwrite(data, 1, bytes, f.file) != bytes) {
-    MuseStatus status = io_error(diag, "write", path, errno);
+    MuseStatus status = muse_io_error(diag, "write", path, errno);
     muse_atomic_abort(&f);
     return status;
   }
@@ -219,7 +227,7 @@ static MuseStatus make_one_dir(const char *path, unsigned mode, MuseDiag *diag) 
   } else if (code == EEXIST) { // a link that leads nowhere, or around
     code = errno;
   }
-  return io_error(diag, "create the directory", path, code);
+  return muse_io_error(diag, "create the directory", path, code);
 }
 
 MuseStatus muse_make_dirs(const char *path, unsigned mode, MuseDiag *diag) {
@@ -272,12 +280,12 @@ MuseStatus muse_remove_tree(const char *path, MuseDiag *diag) {
   if (strspn(path, "/.") == strlen(path))
     return muse_error(diag, MUSE_ERR_INPUT, "refusing to remove '%s'; give the path of a directory by its name", path);
   int code = remove_entry(AT_FDCWD, path);
-  return code == 0 ? MUSE_OK : io_error(diag, "remove", path, code);
+  return code == 0 ? MUSE_OK : muse_io_error(diag, "remove", path, code);
 }
 
 static MuseStatus check_private(const char *path, MuseDiag *diag) {
   struct stat info;
-  if (stat(path, &info) != 0) return io_error(diag, "use the cache directory", path, errno);
+  if (stat(path, &info) != 0) return muse_io_error(diag, "use the cache directory", path, errno);
   if ((info.st_uid == geteuid() || info.st_uid == 0) && !(info.st_mode & S_IWOTH)) return MUSE_OK;
   return muse_error(diag, MUSE_ERR_INPUT,
                     "the cache directory '%s' can be written by other users, and its contents are executed; make it "

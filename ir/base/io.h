@@ -7,7 +7,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Reads a whole regular file of at most `max_bytes` into *out (replaced). Errors name the path and the reason.
+// Whether an errno says that this process or this machine has run out of something (file descriptors, memory). It says
+// nothing about the file then: who goes through many of them must not leave this one out and go on.
+bool muse_is_shortage(int code);
+// "cannot ACTION 'PATH': REASON", with the way out of a shortage. MUSE_ERR_INPUT for what the user can mend in the
+// path, else MUSE_ERR_FAILED. errno is `code` afterwards.
+MuseStatus muse_io_error(MuseDiag *diag, const char *action, const char *path, int code);
+
+// Reads a whole regular file of at most `max_bytes` into *out (replaced). Errors name the path and the reason; after
+// MUSE_ERR_FAILED errno holds it, too.
 MuseStatus muse_read_file(const char *path, uint64_t max_bytes, MuseStr *out, MuseDiag *diag);
 
 // Writes beside the path, fsyncs, renames over it and fsyncs the directory: readers see the old file or the whole new

@@ -69,6 +69,29 @@ class Import(programs.Scratch):
         run('muse-data', 'import', self.path('in', 'k.txt'), '-o', self.path('one'), status=2)
         self.assertFalse(os.path.exists(self.path('one')))
 
+    def test_too_few_open_files(self):
+        """No file and no folder is left out for that."""
+        for i in range(40):
+            self.put(f'{i % 4}/{i}.txt', f'text {i}')
+        self.put('5.jsonl', '{"text": "five"}')
+        shutil.copy(os.path.join(PARQUET, 'nested.parquet'), self.path('in', '6.parquet'))
+        self.make('--validation', '0')
+        whole = self.texts()
+        shutil.rmtree(self.path('out'))
+        stopped = 0
+        for limit in range(4, 10):
+            done = self.make('--validation', '0', status=None,
+                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            if done.returncode == 0:
+                self.assertEqual(self.texts(), whole)
+                shutil.rmtree(self.path('out'))
+                continue
+            stopped += 1
+            self.assertEqual((done.returncode, done.stdout), (1, ''), done.stderr)
+            self.one_error(done, ["'" + self.dir, 'Too many open files; raise the limit of open files (ulimit -n)'])
+            self.assertEqual(os.listdir(self.dir), ['in'])
+        self.assertIn(stopped, (1, 2, 3))
+
     def test_japanese(self):
         text = '\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3002\u30ab\u30bf\u30ab\u30ca\u3068\\ ~\n' * 3000
         for name, encoding in [('sjis', 'cp932'), ('eucjp', 'euc_jp'), ('jis', 'iso2022_jp')]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -210,6 +211,53 @@ class TokenizeResume(programs.Scratch):
         self.assertIn('going on after', run('muse-data', *self.command('set')[1:]).stderr)
         run('muse-data', *self.command('whole')[1:])
         self.assertEqual(self.result('set'), self.result('whole'))
+
+    def test_too_few_open_files(self):
+        """No file is left out for that: the run stops, and goes on when it can."""
+        def limited(n, *command):
+            return subprocess.run(command, capture_output=True, text=True, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+
+        whole = self.summary(run('muse-data', *self.command('whole')[1:]))
+        stopped = 0
+        for limit in range(5, 13):
+            done = limited(limit, *self.command('set', '-j', 4))
+            if done.returncode == 0:
+                self.assertEqual(self.result('set'), self.result('whole'), limit)
+                os.unlink(self.path('set.bin')), os.unlink(self.path('set.idx'))
+                continue
+            stopped += 1
+            self.assertEqual((done.returncode, done.stdout), (1, ''), done.stderr)
+            self.one_error(done, ["'" + self.dir, 'Too many open files; raise the limit of open files (ulimit -n)'])
+            self.assertFalse(os.path.exists(self.path('set.bin')))
+        self.assertGreaterEqual(stopped, 3)
+        # Four files are open all the time: with none beyond them, a file cannot be read, nor a folder.
+        for name in ('text/z.txt', 'text/c_large.txt', 'text/a.jsonl', 'text/b'):
+            done = limited(7, program('muse-data'), 'tokenize', self.path(name), '-o', self.path('other'))
+            self.assertEqual((done.returncode, done.stdout), (1, ''), done.stderr)
+            self.one_error(done, f"cannot read '{self.path(name)}': Too many open files")
+        # In the middle of the work.
+        p = subprocess.Popen(self.command('set', '-j', 2, '--keep-duplicates'), stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        while not os.path.exists(self.path('.set.partial', 'journal.json')):
+            self.assertIsNone(p.poll(), 'it was over too soon')
+        resource.prlimit(p.pid, resource.RLIMIT_NOFILE, (7, 7))
+        out, err = p.communicate(timeout=120)
+        self.assertEqual((p.returncode, out), (1, ''), err)
+        self.assertIn('Too many open files', err)
+        self.assertIn('the same command goes on from there', err)
+        # Nor is what was begun given up.
+        for limit in (5, 6, 7):
+            done = limited(limit, *self.command('set', '--keep-duplicates'))
+            self.assertEqual((done.returncode, done.stdout), (1, ''), done.stderr)
+            self.assertNotIn('starting over', done.stderr)
+        done = run('muse-data', *self.command('set', '--keep-duplicates')[1:])
+        self.assertIn('going on after', done.stderr)
+        run('muse-data', *self.command('kept', '--keep-duplicates')[1:])
+        self.assertEqual(self.result('set'), self.result('kept'))
+        done = run('muse-data', *self.command('set')[1:])
+        self.assertEqual(self.result('set'), self.result('whole'))
+        self.assertEqual(self.summary(done), whole)
 
 
 if __name__ == '__main__':

@@ -42,7 +42,7 @@ static MuseJournalVerdict load(const char *output, MuseTokenizeJournal **out_jou
                                MuseDiag *diag) {
   MuseSeen seen = {0};
   MUSE_ASSERT(muse_tokenize_journal_open(output, out_journal, diag) == MUSE_OK);
-  MuseJournalVerdict verdict = muse_tokenize_journal_load(*out_journal, request, out, &seen);
+  MuseJournalVerdict verdict = muse_tokenize_journal_load(*out_journal, request, out, &seen, NULL);
   muse_seen_free(&seen);
   return verdict;
 }

@@ -45,6 +45,7 @@ FOREIGN = {
     'sentencepiece_*.h': ['runtime/tokenizer_sentencepiece_shim.cc'],
     'zlib.h': ['corpus/*'],
     'zstd.h': ['corpus/*'],
+    'zstd_errors.h': ['corpus/*'],
     'curl/curl.h': ['corpus/http*'],
     'snappy-c.h': ['corpus/parquet_codec.c'],
 }
