@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OLDEST_VERSION = 12000, ATTRIBUTE_MAJOR = 75, ATTRIBUTE_MINOR = 76, ATTRIBUTE_MULTIPROCESSORS = 16 };
+enum { OLDEST_VERSION = 12000, GRAPHS_OVERLAP = 12030 };
+enum { ATTRIBUTE_MAJOR = 75, ATTRIBUTE_MINOR = 76, ATTRIBUTE_MULTIPROCESSORS = 16 };
 
 static MuseCuda cuda_api;
 static bool is_open;
@@ -52,6 +53,7 @@ static MuseStatus load(MuseCuda *cuda, MuseDiag *diag) {
         diag, MUSE_ERR_FAILED,
         "the NVIDIA driver supports CUDA %d.%d only; install one that supports 12.0 or newer (525 or newer)",
         cuda->version / 1000, cuda->version % 1000 / 10);
+  if (cuda->version < GRAPHS_OVERLAP) cuda->launch_with = NULL;
   return MUSE_OK;
 }
 

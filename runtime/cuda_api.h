@@ -76,7 +76,8 @@ typedef struct MuseCuda {
   int (*tensor_map)(void *map, int type, uint32_t rank, CudaPointer base, const uint64_t *sizes,
                     const uint64_t *row_bytes, const uint32_t *box, const uint32_t *steps, int interleave, int swizzle,
                     int promotion, int fill);
-  // cuLaunchKernelEx: a CUlaunchConfig. NULL: the driver has none.
+  // cuLaunchKernelEx: a CUlaunchConfig. NULL: the driver has none, or is older than 12.3 and its graphs cannot say that
+  // launches overlap.
   int (*launch_with)(const void *config, CudaFunction *function, void **parameters, void **extra);
   int version; // of CUDA that the driver supports: 12040 is 12.4
 } MuseCuda;
