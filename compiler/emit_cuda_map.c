@@ -24,7 +24,8 @@ enum {
   MAX_REDUCTIONS = MUSE_CUDA_MAP_REDUCTIONS,
   MAX_STORED = MUSE_CUDA_MAP_STORED,
   BLOCK = MUSE_CUDA_MAP_BLOCK,
-  MAX_TASKS = 256,
+  MAX_TASKS = 256,           // of a flat domain
+  MULTIPROCESSORS = 128,     // about as many as large GPUs have
   LEAST_COLUMNS = 2048,      // of a task of a flat domain
   POINTS_ROWS = 4,           // a thread, where they share something
   MAX_VECTOR_BYTES = 32,
@@ -93,8 +94,13 @@ static int choose_vector(const Map *m) {
   return (int)gcd(v, rope ? m->domain.columns / 2 : m->domain.columns);
 }
 
-// The tasks of skel_map.h are cut for the cores of a CPU; here all multiprocessors shall have some, though no fewer
-// rows than a block takes at a time. For sums of everything the cut depends on the shape alone.
+// Blocks of so many threads that a multiprocessor shall hold: one of them computes while others wait for their rows.
+// Each thread still has 64 registers or more.
+static int resident(int64_t threads) { return threads > 256 ? 2 : threads > 128 ? 4 : 8; }
+
+// The tasks of skel_map.h are cut for the cores of a CPU; here all multiprocessors shall have some, all of them at once
+// (a few blocks left for a second turn take as long as the first), though no fewer rows than a block takes at a time.
+// For sums of everything the cut depends on the shape alone.
 static void cut_tasks(Map *m) {
   MuseMapDomain *d = &m->domain;
   if (d->flat) {
@@ -104,9 +110,7 @@ static void cut_tasks(Map *m) {
     return;
   }
   const int64_t at_a_time = m->T <= 32 ? BLOCK / m->T : 1, threads = m->T * at_a_time;
-  bool columns = false; // a partial of each task, which costs memory
-  for (int i = 0; i < m->n_red; i++) columns |= m->red[i].has_columns;
-  const int64_t most = columns || threads >= MAX_TEAM ? MAX_TASKS : MAX_TASKS * MAX_TEAM / threads;
+  const int64_t most = MULTIPROCESSORS * resident(threads);
   const int64_t some = muse_ceil_div(d->rows, most), rows = some > at_a_time ? some : at_a_time;
   if (rows < d->rows_per_task) d->rows_per_task = rows;
   d->n_tasks = muse_ceil_div(d->rows, d->rows_per_task);
@@ -689,6 +693,8 @@ static void emit_rows(Map *m) {
   muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks,
                                                 .grid_y = m->chunks,
                                                 .block = block,
+                                                .min_blocks =
+                                                    walks && m->K * m->V <= MAX_REUSED ? resident(block) : 0,
                                                 .shared_bytes = (int)m->shared});
   m->body.depth = 1;
   if (m->shared) LINE("extern __shared__ __align__(128) unsigned char columns_shared[];");

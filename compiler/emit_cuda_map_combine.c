@@ -34,8 +34,13 @@ static int64_t parts_of(const Map *m, const MuseMapTerminal *t) {
   return reduction_of(m, t)->by_row ? m->domain.rows / t->elements : m->domain.n_tasks;
 }
 
-// Few elements with many partials: a block an element; else a thread an element.
-static bool is_deep(const Map *m, const MuseMapTerminal *t) { return parts_of(m, t) > 64 && t->elements < 4096; }
+// Few elements with many partials: a block an element. Else a block takes COLUMNS elements, and a warp every WARPS-th of
+// their partials.
+enum { COLUMNS = 32, WARPS = MUSE_CUDA_MAP_BLOCK / COLUMNS };
+static bool is_deep(const Map *m, const MuseMapTerminal *t) { return parts_of(m, t) > 64 && t->elements < 1024; }
+static int64_t blocks_of(const Map *m, const MuseMapTerminal *t) {
+  return is_deep(m, t) ? t->elements : muse_ceil_div(t->elements, COLUMNS);
+}
 
 // The row-major number of a row from `element`, which counts its kept coordinates, or from `task`, which counts the
 // others; neighbouring dimensions of one kind are taken together.
@@ -77,10 +82,7 @@ static void declare_partial_access(Map *m, const MuseMapTerminal *t, MuseStr *ou
 
 void muse_cuda_map_combine(Map *m) {
   int64_t blocks = 0;
-  for (int i = 0; i < m->n_terminals; i++)
-    blocks +=
-        is_deep(m, &m->terminal[i]) ? m->terminal[i].elements
-                                    : muse_ceil_div(m->terminal[i].elements, MUSE_CUDA_MAP_BLOCK);
+  for (int i = 0; i < m->n_terminals; i++) blocks += blocks_of(m, &m->terminal[i]);
   muse_cuda_begin_launch(m->e, (MuseCudaLaunch){.grid_x = blocks, .grid_y = 1, .block = MUSE_CUDA_MAP_BLOCK});
   m->body.depth = 1;
   int64_t first = 0;
@@ -89,7 +91,7 @@ void muse_cuda_map_combine(Map *m) {
     const MuseMapTerminal *t = &m->terminal[i];
     const char *type = muse_cuda_type(t->op->results[0]->type.dtype), *of = muse_cuda_map_operation(t->op);
     const bool deep = is_deep(m, t);
-    int64_t count = deep ? t->elements : muse_ceil_div(t->elements, MUSE_CUDA_MAP_BLOCK);
+    const int64_t count = blocks_of(m, t);
     snprintf(text, sizeof text, "if (blockIdx.x >= %lldu && blockIdx.x < %lldu) {", (long long)first,
              (long long)(first + count));
     LINE("%s", text);
@@ -99,15 +101,19 @@ void muse_cuda_map_combine(Map *m) {
     if (deep) {
       LINE("const long long element = blockIdx.x - %lldu;", (long long)first);
     } else {
-      LINE("const long long element = (long long)(blockIdx.x - %lldu) * %d + threadIdx.x;", (long long)first,
-           MUSE_CUDA_MAP_BLOCK);
-      LINE("if (element >= %lld) return;", (long long)t->elements);
+      LINE("const long long element = (long long)(blockIdx.x - %lldu) * %d + threadIdx.x %% %d;", (long long)first,
+           COLUMNS, COLUMNS);
+      LINE("const bool is_there = element < %lld;", (long long)t->elements);
     }
     MuseStr access = {0};
     declare_partial_access(m, t, &access);
     LINE("#pragma unroll 8");
-    LINE("for (int task = %s; task < %lld; task += %d) sum = %s::of(sum, %s);", deep ? "threadIdx.x" : "0",
-         (long long)parts_of(m, t), deep ? MUSE_CUDA_MAP_BLOCK : 1, of, muse_str_text(&access));
+    if (deep)
+      LINE("for (int task = threadIdx.x; task < %lld; task += %d) sum = %s::of(sum, %s);", (long long)parts_of(m, t),
+           MUSE_CUDA_MAP_BLOCK, of, muse_str_text(&access));
+    else
+      LINE("for (int task = threadIdx.x / %d; is_there && task < %lld; task += %d) sum = %s::of(sum, %s);", COLUMNS,
+           (long long)parts_of(m, t), WARPS, of, muse_str_text(&access));
     muse_str_free(&access);
     if (deep) {
       LINE("sum = across_lanes<%s, 32>(sum);", of);
@@ -116,6 +122,12 @@ void muse_cuda_map_combine(Map *m) {
       LINE("__syncthreads();");
       LINE("if (threadIdx.x > 0) return;");
       LINE("sum = across_warps<%s, %d>(all);", of, MUSE_CUDA_MAP_BLOCK / 32);
+    } else {
+      LINE("__shared__ %s all[%d][%d];", type, WARPS, COLUMNS);
+      LINE("all[threadIdx.x / %d][threadIdx.x %% %d] = sum;", COLUMNS, COLUMNS);
+      LINE("__syncthreads();");
+      LINE("if (threadIdx.x >= %d || !is_there) return;", COLUMNS);
+      LINE("for (int warp = 1; warp < %d; warp++) sum = %s::of(sum, all[warp][threadIdx.x]);", WARPS, of);
     }
     for (int o = 0; o < muse_cuda_map_yield(m)->n_operands; o++)
       if (muse_cuda_map_yield(m)->operands[o] == t->op->results[0]) LINE("r%d[element] = sum;", o);
