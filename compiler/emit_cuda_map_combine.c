@@ -34,8 +34,8 @@ static int64_t parts_of(const Map *m, const MuseMapTerminal *t) {
   return reduction_of(m, t)->by_row ? m->domain.rows / t->elements : m->domain.n_tasks;
 }
 
-// Few elements with many partials: a block an element. Else a block takes COLUMNS elements, and a warp every WARPS-th of
-// their partials.
+// Few elements with many partials: a block an element. Else a block takes COLUMNS elements, and each of its warps every
+// WARPS-th of their partials.
 enum { COLUMNS = 32, WARPS = MUSE_CUDA_MAP_BLOCK / COLUMNS };
 static bool is_deep(const Map *m, const MuseMapTerminal *t) { return parts_of(m, t) > 64 && t->elements < 1024; }
 static int64_t blocks_of(const Map *m, const MuseMapTerminal *t) {
