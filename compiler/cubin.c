@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <string.h>
 
-// An instruction of sm_70 and newer has 16 bytes; its lowest 9 bits name it whatever its operands are (as nvdisasm of
-// CUDA 13 shows it). Those below 0x100 compute in registers and read constants.
+// An instruction of sm_70 and newer has 16 bytes; its lowest 9 bits name it whatever its operands are. NVIDIA documents
+// no encodings: these were read off small functions that ptxas of CUDA 13 made for sm_90a, sm_100a and sm_120a, where
+// all that touches shared or global memory was 0x100 or more. What is not listed here counts as touching it.
 enum {
   INSTRUCTION = 16,
   IN_REGISTERS = 0x100,

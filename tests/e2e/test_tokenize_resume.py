@@ -203,7 +203,8 @@ class TokenizeResume(programs.Scratch):
 
     def test_a_full_disk(self):
         limit = ['sh', '-c', 'ulimit -f 5000; exec "$@"', 'sh']
-        done = subprocess.run([*limit, *self.command('set', '--save-interval', '0.001')], capture_output=True, text=True, check=False)
+        done = subprocess.run([*limit, *self.command('set', '--save-interval', '0.001')], capture_output=True, text=True,
+                              check=False)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn('File too large', done.stderr)
         self.assertIn('the same command goes on from there', done.stderr)
